@@ -1,0 +1,114 @@
+"""What one drop adds to which windows: reading and counting, in a worker thread, without any state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from driftsonde.core.config import Monitor, TimeWindow
+from driftsonde.core.counting import count_by_time, count_object
+from driftsonde.core.drops import Drop
+from driftsonde.core.errors import UnreadableObject
+from driftsonde.core.monitoring.baseline import FrozenBaseline
+from driftsonde.core.monitoring.window import (
+    MAX_FUTURE,
+    MAX_WINDOWS_PER_DROP,
+    NO_TIME,
+    capped,
+    from_micros,
+    start_of,
+    starts,
+    time_window_id,
+)
+from driftsonde.core.ports import ObjectInfo, ObjectStore
+from driftsonde.core.readers import StoreSource
+from driftsonde.core.sketch.table import TableSketch
+
+_MICRO = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A drop, counted.
+
+    Args:
+        windows: the sketch that it adds to each window, by window id.
+        version: the baseline version that the sketches are over, unless `versions` says otherwise for a window.
+        rows: rows of the drop.
+        latest: latest event time seen, capped at now; None where windows are not by time.
+        invalid_time: rows whose time could not be used.
+    """
+
+    windows: Mapping[str, TableSketch]
+    version: int
+    rows: int
+    latest: datetime | None = None
+    invalid_time: int = 0
+    versions: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of_window(cls, monitor: Monitor, drop: Drop, sketch: TableSketch, version: int) -> Measured:
+        """Put a whole drop into the one window that its own event time or name gives."""
+        window = drop.uri
+        if isinstance(monitor.window, TimeWindow):
+            window = time_window_id(start_of(drop.event_time, monitor.window.size))
+        return cls({window: sketch}, version, sketch.rows)
+
+    def only(self, windows: Mapping[str, TableSketch]) -> Measured:
+        """Keep some of the windows."""
+        return replace(self, windows=dict(windows), versions=dict.fromkeys(windows, self.version))
+
+    def plus(self, windows: Mapping[str, TableSketch], version: int) -> Measured:
+        """Add windows that were counted over another baseline version."""
+        return replace(self, windows={**self.windows, **windows}, versions={**self.versions, **dict.fromkeys(windows, version)})
+
+
+async def measure(
+    objects: ObjectStore, loop: asyncio.AbstractEventLoop, monitor: Monitor, drop: Drop, info: ObjectInfo, baseline: FrozenBaseline,
+    version: int, now: datetime,
+) -> Measured:  # fmt: skip
+    """Read a drop and count it over a baseline's bins.
+
+    Raises:
+        UnreadableObject, GoneError, RetryableError: as the reader and the object store.
+    """
+    source = StoreSource(objects, loop, drop.bucket, drop.key, info.size, version=drop.version, etag=None if drop.version else info.etag)
+    if isinstance(monitor.window, TimeWindow):
+        return await asyncio.to_thread(_by_time, monitor, monitor.window, source, baseline, version, now)
+    sketch = await asyncio.to_thread(count_object, baseline, source, form=monitor.format)
+    _refuse_bad_rows(monitor, drop, sketch.rows, sketch.bad_rows)
+    return Measured.of_window(monitor, drop, sketch, version)
+
+
+def _by_time(monitor: Monitor, window: TimeWindow, source: StoreSource, baseline: FrozenBaseline, version: int, now: datetime) -> Measured:
+    latest_allowed = (now + MAX_FUTURE - _EPOCH) // _MICRO
+    seen: set[int] = set()
+
+    def split(times: NDArray[np.int64]) -> NDArray[np.int64]:
+        times = np.where((times < 0) | (times > latest_allowed), NO_TIME, times)
+        index = starts(times, window.size)
+        for start in np.unique(index[index >= 0]).tolist():
+            if len(seen) < MAX_WINDOWS_PER_DROP:
+                seen.add(start)
+        return np.where(np.isin(index, list(seen)), index, NO_TIME)
+
+    counted, latest, invalid = count_by_time(baseline, source, window.column, split, form=monitor.format)
+    rows = sum(sketch.rows for sketch in counted.values())
+    if invalid and not rows:
+        raise UnreadableObject(f"{source.name}: no row has a usable time in column {window.column!r}", reason="bad_rows")
+    return Measured(
+        {time_window_id(from_micros(start)): sketch for start, sketch in counted.items()},
+        version, rows, capped(from_micros(latest), now) if latest >= 0 else None, invalid,
+    )  # fmt: skip
+
+
+def _refuse_bad_rows(monitor: Monitor, drop: Drop, rows: int, bad: int) -> None:
+    total = rows + bad
+    if total and bad / total > monitor.policy.bad_rows:
+        raise UnreadableObject(f"{drop.uri}: {bad} of {total} rows cannot be parsed", reason="bad_rows")

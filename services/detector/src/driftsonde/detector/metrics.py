@@ -1,0 +1,30 @@
+"""Every metric of the detector."""
+
+from __future__ import annotations
+
+from driftsonde.core.errors import POISON_REASONS
+from driftsonde.core.metrics import Metrics
+
+OUTCOMES = (
+    "counted", "empty", "duplicate", "stale", "pending", "gone", "superseded", "removed", "retracted", "unmatched",
+    "ignored", "test_event", "too_late", "retryable", "bug", *POISON_REASONS,
+)  # fmt: skip
+VERDICTS = ("ok", "warning", "drift", "insufficient", "untrusted")
+
+
+class DetectorMetrics:
+    """Counters, gauges and histograms; label values are closed lists."""
+
+    def __init__(self) -> None:
+        metrics = Metrics("detector")
+        self.registry = metrics.registry
+        self.drops = metrics.counter("drops", "Drops by what became of them.", "outcome", OUTCOMES)
+        self.rows = metrics.counter("rows", "Rows counted into sketches.")
+        self.bytes = metrics.counter("bytes", "Bytes of the objects that were read.")
+        self.verdicts = metrics.counter("verdicts", "Windows judged, revisions included.", "verdict", VERDICTS)
+        self.episodes = metrics.counter("episodes", "Episodes opened.", "kind", ("drift", "untrusted"))
+        self.in_flight = metrics.gauge("in_flight", "Messages being worked on.")
+        self.stage = metrics.seconds("stage", "Time spent by stage.", "stage", ("read", "commit", "evaluate"))
+        self.latency = metrics.seconds("event_to_verdict", "From S3's event time to the verdict's commit.")
+        self.published = metrics.counter("published", "Events published.")
+        self.outbox = metrics.gauge("outbox_depth", "Events that wait to be published.")

@@ -1,0 +1,1 @@
+"""The detector's schema, revision by revision."""

@@ -1,0 +1,94 @@
+"""The read API: monitors, their windows, and the timeline, as JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from driftsonde.core.config import Config
+from driftsonde.core.store.engine import Database
+from driftsonde.detector import store
+
+_PAGE = 500
+
+
+def routes(database: Database, config: Config) -> list[Route]:
+    """Return /api/monitors, /api/monitors/{name}/windows and /api/timeline."""
+
+    async def monitors(_request: Request) -> Response:
+        return JSONResponse(await database.look(_monitors, [monitor.name for monitor in config.monitors]))
+
+    async def windows(request: Request) -> Response:
+        name = request.path_params["name"]
+        if config.monitor(name) is None:
+            return JSONResponse({"error": f"there is no monitor {name!r}"}, 404)
+        return JSONResponse(await database.look(_windows, name))
+
+    async def timeline(request: Request) -> Response:
+        try:
+            after = int(request.query_params.get("after", "0"))
+        except ValueError:
+            return JSONResponse({"error": "after: expected a number"}, 400)
+        return JSONResponse(await database.look(_timeline, after, request.query_params.get("monitor")))
+
+    return [
+        Route("/api/monitors", monitors),
+        Route("/api/monitors/{name}/windows", windows),
+        Route("/api/timeline", timeline),
+    ]
+
+
+def _monitors(connection: Connection, names: list[str]) -> list[dict[str, Any]]:
+    return [_monitor(connection, name) for name in names]
+
+
+def _monitor(connection: Connection, name: str) -> dict[str, Any]:
+    base, drops = store.baseline, store.object_
+    newest = connection.execute(
+        select(base).where(base.c.monitor == name, base.c.state == "adopted").order_by(base.c.version.desc())
+    ).first()
+    wanted = connection.execute(select(base).where(base.c.monitor == name, base.c.state == "building").order_by(base.c.version)).first()
+    outcomes = connection.execute(select(drops.c.outcome, func.count()).where(drops.c.monitor == name).group_by(drops.c.outcome)).all()
+    episodes = connection.execute(select(store.episode).where(store.episode.c.monitor == name).order_by(store.episode.c.number)).all()
+    return {
+        "name": name,
+        "baseline": None if newest is None else {
+            "version": newest.version, "digest": newest.digest, "rows": newest.rows, "model": newest.model,
+        },
+        "building": None if wanted is None else {"version": wanted.version, "error": wanted.error},
+        "drops": {row[0]: row[1] for row in outcomes},
+        "dirty": connection.scalar(select(func.count()).select_from(store.dirty).where(store.dirty.c.monitor == name)),
+        "episodes": [
+            {
+                "number": row.number, "kind": row.kind, "open": row.is_open, "opened": row.opened, "cause": row.cause,
+                "summary": row.summary, "opened_at": row.opened_at.isoformat(),
+            }
+            for row in episodes
+        ],
+    }  # fmt: skip
+
+
+def _windows(connection: Connection, name: str) -> list[dict[str, Any]]:
+    table = store.window
+    rows = connection.execute(select(table).where(table.c.monitor == name).order_by(table.c.baseline, table.c.position)).all()
+    return [
+        {
+            "id": row.id, "baseline": row.baseline, "verdict": row.verdict, "revision": row.revision, "rows": row.rows,
+            "first_drop": row.first_drop and row.first_drop.isoformat(), "judged_at": row.judged_at and row.judged_at.isoformat(),
+            **(json.loads(row.detail) if row.detail else {}),
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def _timeline(connection: Connection, after: int, monitor: str | None) -> list[dict[str, Any]]:
+    table = store.timeline
+    statement = select(table).where(table.c.id > after).order_by(table.c.id).limit(_PAGE)
+    if monitor is not None:
+        statement = statement.where(table.c.monitor == monitor)
+    return [{"seq": row.id, **json.loads(row.body)} for row in connection.execute(statement)]

@@ -1,0 +1,27 @@
+"""Settings of the detector; each is one `DRIFTSONDE_*` variable."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from driftsonde.core.settings import ServiceSettings
+
+
+class DetectorSettings(ServiceSettings):
+    """What the detector has beyond every service."""
+
+    queue_url: str = Field(description="SQS queue that S3 notifies.")
+    dead_letter_url: str = Field(description="SQS queue for what can never be read; replayed by people.")
+    port: int = Field(8080, ge=0, le=65535)
+    slots: int = Field(4, ge=1, le=64, description="Drops measured at the same time.")
+    lease: timedelta = Field(timedelta(seconds=60), description="Lease on one message; renewed at a third of it.")
+    poll_seconds: int = Field(10, ge=0, le=20, description="Long poll; a stop waits for it to end.")
+
+    @model_validator(mode="after")
+    def _lease_outlives_grace(self) -> Self:
+        if self.lease <= self.grace:
+            raise ValueError("lease must be longer than grace, or a stopping detector loses what it still works on")
+        return self

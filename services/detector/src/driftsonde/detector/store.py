@@ -1,0 +1,154 @@
+"""The detector's tables, and the statements that more than one module needs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Boolean, Column, Connection, Index, Integer, LargeBinary, MetaData, Row, String, Table, Text, func, select
+
+from driftsonde.core.store.engine import UtcDateTime
+from driftsonde.core.store.outbox import inbox_table, outbox_table
+
+metadata: Final = MetaData()
+outbox: Final = outbox_table(metadata)
+inbox: Final = inbox_table(metadata)
+
+object_: Final = Table(
+    "object", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("bucket", String(255), primary_key=True),
+    Column("key", String(1024), primary_key=True),
+    Column("version", String(1024)),
+    Column("etag", String(255)),
+    Column("sequencer", String(64)),
+    Column("event_time", UtcDateTime, nullable=False),
+    Column("first_seen", UtcDateTime, nullable=False),
+    Column("size", Integer),
+    Column("rows", Integer, nullable=False, default=0),
+    Column("outcome", String(24), nullable=False),
+    Column("windows", Text, nullable=False, default="[]"),
+    Column("tombstone", Boolean, nullable=False, default=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Index("object_pending", "monitor", "outcome"),
+)  # fmt: skip
+
+part: Final = Table(
+    "part", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("window", String(1300), primary_key=True),
+    Column("bucket", String(255), primary_key=True),
+    Column("key", String(1024), primary_key=True),
+    Column("version", String(1024)),
+    Column("etag", String(255)),
+    Column("baseline", Integer, nullable=False),
+    Column("rows", Integer, nullable=False),
+    Column("sketch", LargeBinary, nullable=False),
+)  # fmt: skip
+
+window: Final = Table(
+    "window", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("id", String(1300), primary_key=True),
+    Column("position", String(1400), nullable=False),
+    Column("baseline", Integer, nullable=False),
+    Column("start", UtcDateTime),
+    Column("end", UtcDateTime),
+    Column("rows", Integer, nullable=False, default=0),
+    Column("first_drop", UtcDateTime),
+    Column("verdict", String(16)),
+    Column("revision", Integer, nullable=False, default=0),
+    Column("digest", String(32)),
+    Column("detail", Text),
+    Column("judged_at", UtcDateTime),
+    Index("window_order", "monitor", "baseline", "position"),
+)  # fmt: skip
+
+dirty: Final = Table(
+    "dirty", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("window", String(1300), primary_key=True),
+    Column("since", UtcDateTime, nullable=False),
+)  # fmt: skip
+
+baseline: Final = Table(
+    "baseline", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("state", String(16), nullable=False),  # building, adopted, failed
+    Column("source", Text, nullable=False),
+    Column("model", String(64)),
+    Column("digest", String(64)),
+    Column("rows", Integer, nullable=False, default=0),
+    Column("data", LargeBinary),
+    Column("error", Text),
+    Column("claimed_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+)  # fmt: skip
+
+episode: Final = Table(
+    "episode", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("baseline", Integer, nullable=False),
+    Column("opened", String(1300), nullable=False),
+    Column("is_open", Boolean, nullable=False),
+    Column("cause", String(16)),
+    Column("event_id", String(32), nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("opened_at", UtcDateTime, nullable=False),
+    Column("closed_at", UtcDateTime),
+)  # fmt: skip
+
+progress: Final = Table(
+    "progress", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("watermark", UtcDateTime),
+    Column("last_drop", UtcDateTime),
+)  # fmt: skip
+
+timeline: Final = Table(
+    "timeline", metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("event_id", String(32), nullable=False, unique=True),
+    Column("monitor", String(32), nullable=False),
+    Column("episode", Integer),
+    Column("type", String(64), nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("body", Text, nullable=False),
+    Index("timeline_monitor", "monitor", "id"),
+)  # fmt: skip
+
+
+def current_baseline(connection: Connection, monitor: str) -> int | None:
+    """Return the version that new windows are measured against."""
+    version: int | None = connection.scalar(
+        select(func.max(baseline.c.version)).where(baseline.c.monitor == monitor, baseline.c.state == "adopted")
+    )
+    return version
+
+
+def window_row(connection: Connection, monitor: str, window_id: str) -> Row[Any] | None:
+    """Return a window."""
+    return connection.execute(select(window).where(window.c.monitor == monitor, window.c.id == window_id)).first()
+
+
+def mark_dirty(connection: Connection, monitor: str, windows: Sequence[str], now: datetime) -> None:
+    """Ask for windows to be judged again."""
+    for window_id in windows:
+        known = select(dirty.c.window).where(dirty.c.monitor == monitor, dirty.c.window == window_id)
+        if connection.scalar(known) is None:
+            connection.execute(dirty.insert().values(monitor=monitor, window=window_id, since=now))
+
+
+def open_episode_events(connection: Connection) -> Sequence[str]:
+    """Return the ids of the events that announced what is still open: the relay publishes them again and again."""
+    return connection.scalars(select(episode.c.event_id).where(episode.c.is_open)).all()
+
+
+def window_ids(row: Row[Any] | None) -> list[str]:
+    """Return the windows that an object's row says it touches."""
+    return list(json.loads(row.windows)) if row is not None else []

@@ -1,0 +1,41 @@
+"""Everything that happened, as the detector hears it on the bus: what people read is read from here."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import Connection
+
+from driftsonde.core.events import FACTS, Event, ModelPromoted
+from driftsonde.core.ports import Outcome
+from driftsonde.core.store.engine import Database
+from driftsonde.core.store.outbox import Outbox
+from driftsonde.detector import store
+from driftsonde.detector.baselines import Builder
+
+TYPES: Final = tuple(FACTS)
+"""The timeline hears everything, its own events included: so it shows what was published, not what was meant to be."""
+
+
+class Timeline:
+    """Stores each event once; a promoted model also asks for its baseline."""
+
+    def __init__(self, database: Database, outbox: Outbox, builder: Builder) -> None:
+        self._database, self._outbox, self._builder = database, outbox, builder
+
+    async def handle(self, event: Event) -> Outcome:
+        """Take one event; a repeat changes nothing."""
+        return await self._database.run(self._store, event)
+
+    def _store(self, connection: Connection, event: Event) -> Outcome:
+        if not self._outbox.first_time(connection, event):
+            return "duplicate"
+        if isinstance(event.data, ModelPromoted):
+            self._builder.request(connection, event.data)
+        connection.execute(
+            store.timeline.insert().values(
+                event_id=event.id, monitor=event.subject, episode=event.data.episode, type=event.data.TYPE, at=event.time,
+                body=event.to_json().decode(),
+            )
+        )  # fmt: skip
+        return "stored"

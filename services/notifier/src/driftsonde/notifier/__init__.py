@@ -1,0 +1,1 @@
+"""Tells people about drift over Slack, SNS and webhooks."""

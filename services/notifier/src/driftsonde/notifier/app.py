@@ -1,0 +1,87 @@
+"""Wires the notifier: the only place that builds adapters."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import timedelta
+from typing import Final
+
+from driftsonde.core.bus import NatsBus, connect_bus
+from driftsonde.core.config import Config
+from driftsonde.core.errors import RetryableError
+from driftsonde.core.events import Event
+from driftsonde.core.lifecycle import Health, SystemClock, every, health_routes, serve_http
+from driftsonde.core.log import get_logger
+from driftsonde.core.ports import Outcome
+from driftsonde.core.store.engine import Database
+from driftsonde.core.store.outbox import Outbox, Relay
+from driftsonde.notifier import store as tables
+from driftsonde.notifier.channels import open_channels
+from driftsonde.notifier.deliveries import ChannelQueue
+from driftsonde.notifier.handlers import Handlers
+from driftsonde.notifier.metrics import NotifierMetrics
+from driftsonde.notifier.settings import NotifierSettings
+from driftsonde.notifier.store import Store
+
+log = get_logger(__name__)
+_TIDY_EVERY: Final = timedelta(hours=1)
+
+
+async def run(settings: NotifierSettings, config: Config, stop: asyncio.Event) -> None:
+    """Run the notifier until `stop` is set: finish the tries that have begun, leave the rest to the next start."""
+    clock, health, metrics = SystemClock(), Health(), NotifierMetrics(config.channels)
+    async with AsyncExitStack() as stack:
+        links = await open_channels(config.channels, clock, stack)
+        database = Database(settings.database_url.get_secret_value(), replicas=settings.replicas)
+        stack.callback(database.close)
+        await asyncio.to_thread(database.migrate, tables.MIGRATIONS)
+        outbox = Outbox(database, tables.outbox, tables.inbox, clock)
+        store = Store(database, outbox, clock)
+        bus = connect_bus(settings.bus_url.get_secret_value(), health=health)
+        relay = Relay(
+            outbox, bus, clock, health, current=tables.no_current, republish_every=settings.republish_every,
+            published=metrics.published, depth=metrics.outbox,
+        )  # fmt: skip
+        queues = {
+            link.name: ChannelQueue(link, store, database, clock, health, metrics, announced=relay.wake) for link in links
+        }  # fmt: skip
+
+        async def record(event: Event, channels: Sequence[str]) -> Outcome:
+            return await database.run(store.record, event, channels)
+
+        async def tidy() -> None:
+            try:
+                await database.run(store.tidy, tuple(config.channels))
+            except RetryableError as exc:
+                log.warning("cannot tidy up", error=str(exc))
+
+        def queued(channels: Sequence[str]) -> None:
+            for name in channels:
+                queues[name].wake()
+
+        Handlers(config, record, queued, metrics).register(bus)
+        port = await stack.enter_async_context(serve_http(health_routes(health, metrics.registry), settings.host, settings.port))
+        log.info("started", port=port, channels=sorted(queues))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_consume(bus, relay, health, stop))
+            group.create_task(every(_TIDY_EVERY.total_seconds(), tidy, stop))
+            for queue in queues.values():
+                group.create_task(queue.run(stop))
+
+
+async def _consume(bus: NatsBus, relay: Relay, health: Health, stop: asyncio.Event) -> None:
+    """Run what needs the bus; a bus that is away is waited for, and messages go out meanwhile."""
+    async with AsyncExitStack() as stack:
+        connecting = asyncio.create_task(stack.enter_async_context(bus.running()))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not connecting.done():  # it would try for ever
+            connecting.cancel()
+            return
+        await connecting
+        health.started()
+        await relay.run(stop)
+        health.stopping()

@@ -1,0 +1,34 @@
+"""Every metric of the notifier, under `driftsonde_notifier_`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from driftsonde.core.metrics import Metrics
+
+EVENT_OUTCOMES = ("queued", "duplicate", "stale", "folded", "unrouted")
+TRY_OUTCOMES = ("delivered", "retry", "refused", "expired", "error")
+
+
+class NotifierMetrics:
+    """The series, made once per process.
+
+    Args:
+        channels: the configured channels' names, so that each has its series from the start.
+    """
+
+    def __init__(self, channels: Iterable[str]) -> None:
+        metrics = Metrics("notifier")
+        self.registry = metrics.registry
+        self.events = metrics.counter("events", "Events received, by what became of them.", "outcome", EVENT_OUTCOMES)
+        tries = "Tries to deliver a message, by outcome; an error is a retry too."
+        self.tries = metrics.counter("delivery_tries", tries, "outcome", TRY_OUTCOMES)
+        self.send_time = metrics.seconds("send", "Time of one try, by channel.", "channel", channels)
+        self.pending = metrics.gauge("pending_deliveries", "Messages that wait to be delivered.", ("channel",))
+        self.oldest = metrics.gauge("oldest_delivery_age_seconds", "Age of the message that waits longest.", ("channel",))
+        self.refused = metrics.gauge("channel_refused", "1 while the channel's last answer was a permanent refusal.", ("channel",))
+        self.published = metrics.counter("published_events", "Events published on the bus.")
+        self.outbox = metrics.gauge("outbox_events", "Events that wait for the bus.")
+        for channel in channels:
+            for gauge in (self.pending, self.oldest, self.refused):
+                gauge.labels(channel)

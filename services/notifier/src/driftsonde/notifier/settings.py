@@ -1,0 +1,13 @@
+"""Settings of the notifier's process; channels stand in `driftsonde.yaml`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from driftsonde.core.settings import ServiceSettings
+
+
+class NotifierSettings(ServiceSettings):
+    """Every field is one `DRIFTSONDE_*` variable."""
+
+    port: int = Field(8082, ge=0, le=65535, description="Port of /metrics, /livez and /readyz; 0 takes a free one.")

@@ -1,0 +1,208 @@
+"""What people read about each event, in words: what moved, by how much, since when, what was done about it. Pure."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from driftsonde.core.events import (
+    BaselineRef,
+    BatchFinished,
+    CheckResult,
+    DataUntrusted,
+    DriftDetected,
+    DriftResolved,
+    DropRejected,
+    Event,
+    Fact,
+    ModelHeld,
+    ModelPromoted,
+    PlanRefused,
+    PlanWaiting,
+    Scores,
+    TrainingFailed,
+    WindowRef,
+)
+
+MAX_NAME = 80
+MAX_SENTENCE = 600
+MAX_ADDRESS = 300
+MAX_NAMES_LISTED = 40
+_REPLACEMENT = "\ufffd"
+
+CHECK_WORDS: Final[Mapping[str, str]] = {
+    "ks": "distribution (KS distance)",
+    "psi": "distribution (PSI)",
+    "tv": "categories (total variation)",
+    "nulls": "share of nulls",
+    "outside": "share of values outside the baseline",
+    "invalid": "share of invalid values",
+}
+_CAUSES: Final[Mapping[str, str]] = {
+    "recovered": "The windows are quiet again.",
+    "revised": "The window that opened it was judged again with corrected data, and is quiet.",
+    "rebaselined": "A new baseline was adopted.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What to say. Every text is clean: data in it carries no control, bidi or line-breaking characters."""
+
+    title: str
+    paragraphs: tuple[str, ...]
+    footer: str
+
+
+def clean(text: str, limit: int = MAX_NAME) -> str:
+    """Return text that came with data as one harmless line of at most `limit` characters.
+
+    Control, format (bidi, zero width), surrogate and unassigned characters become U+FFFD.
+    """
+    # Cut before the loop: a name may be megabytes long.
+    shown = "".join(_REPLACEMENT if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029" else c for c in text[: limit + 1])
+    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+def message(event: Event) -> Message:
+    """Return what to say about an event; a type without words of its own gets its name and monitor."""
+    fact = event.data
+    say: Callable[[Any], tuple[str, Sequence[str]]] = _WORDS.get(type(fact), _anything)
+    title, paragraphs = say(fact)
+    where = fact.monitor if fact.episode is None else f"{fact.monitor}/{fact.episode}"
+    footer = f"{where} · {fact.TYPE} · {_time(event.time)} · {event.id[:8]}"
+    return Message(title, tuple(part for part in paragraphs if part), footer)
+
+
+def _detected(fact: DriftDetected) -> tuple[str, Sequence[str]]:
+    if fact.trainable:
+        done = "What is done: the retrainer decides whether to train; its decision and result follow here."
+    else:
+        done = "What is done: nothing is trained, because only nulls, invalid or unseen values moved. Fix the data at its source."
+    title = f"Drift: {fact.monitor}, {_count(len(fact.columns), 'column')} moved"
+    return title, (*_moved(fact.summary, fact.columns, fact.checks), _since(fact.window, fact.baseline), done, _report(fact))
+
+
+def _untrusted(fact: DataUntrusted) -> tuple[str, Sequence[str]]:
+    done = "What is done: nothing is trained on this data. Fix it at its source."
+    title = f"Broken data: {fact.monitor}"
+    return title, (*_moved(fact.summary, fact.columns, fact.checks), _since(fact.window, fact.baseline), done, _report(fact))
+
+
+def _resolved(fact: DriftResolved) -> tuple[str, Sequence[str]]:
+    what = "Drift" if fact.kind == "drift" else "Broken data"
+    return f"Resolved: {fact.monitor}", (f"{what} is over. {_CAUSES[fact.cause]}", _report(fact))
+
+
+def _rejected(fact: DropRejected) -> tuple[str, Sequence[str]]:
+    what = f"{clean(fact.drop.uri, MAX_ADDRESS)} could not be read ({clean(fact.reason)}): {clean(fact.message, MAX_SENTENCE)}"
+    done = "What is done: it is kept as a dead letter and counts for no window."
+    more = "More drops of this monitor rejected for the same reason are not announced for an hour."
+    return f"Drop rejected: {fact.monitor}", (what, f"{done} {more}")
+
+
+def _waiting(fact: PlanWaiting) -> tuple[str, Sequence[str]]:
+    return f"Retraining waits: {fact.monitor}", (f"Until {_time(fact.until)}: {_reason(fact.reason)}", "It is decided again then.")
+
+
+def _refused(fact: PlanRefused) -> tuple[str, Sequence[str]]:
+    return f"No retraining: {fact.monitor}", (f"The plan was refused: {_reason(fact.reason)}", "The champion stays in place.")
+
+
+def _failed(fact: TrainingFailed) -> tuple[str, Sequence[str]]:
+    return f"Retraining failed: {fact.monitor}", (f"Job {clean(fact.job)}: {_reason(fact.reason)}", "The champion stays in place.")
+
+
+def _promoted(fact: ModelPromoted) -> tuple[str, Sequence[str]]:
+    trained = f"Trained on {_count(len(fact.drops), 'drop')}, which become the next baseline."
+    model = f"Model {clean(fact.model)} is the new champion (package {clean(fact.package, MAX_ADDRESS)})."
+    return f"New champion: {fact.monitor}", (model, _scores(fact.scores), trained)
+
+
+def _held(fact: ModelHeld) -> tuple[str, Sequence[str]]:
+    why = f" {_reason(fact.reason)}" if fact.reason else ""
+    return f"Champion stays: {fact.monitor}", (f"Model {clean(fact.model)} was not promoted.{why}", _scores(fact.scores))
+
+
+def _batch(fact: BatchFinished) -> tuple[str, Sequence[str]]:
+    if fact.state == "failed":
+        return f"Predictions failed: {fact.monitor}", (f"Transform job {clean(fact.job)} failed: {_reason(fact.reason)}",)
+    done = f"Predictions of the new champion are in {clean(fact.output, MAX_ADDRESS)}."
+    return f"Predictions refreshed: {fact.monitor}", (done,)
+
+
+def _anything(fact: Fact) -> tuple[str, Sequence[str]]:
+    return f"{fact.TYPE}: {fact.monitor}", ()
+
+
+_WORDS: Final[Mapping[type[Fact], Callable[[Any], tuple[str, Sequence[str]]]]] = {
+    DriftDetected: _detected,
+    DataUntrusted: _untrusted,
+    DriftResolved: _resolved,
+    DropRejected: _rejected,
+    PlanWaiting: _waiting,
+    PlanRefused: _refused,
+    TrainingFailed: _failed,
+    ModelPromoted: _promoted,
+    ModelHeld: _held,
+    BatchFinished: _batch,
+}
+
+
+def _moved(summary: str, columns: Sequence[str], checks: Sequence[CheckResult]) -> tuple[str, str, str]:
+    shown = {check.column for check in checks}
+    others = [clean(column) for column in columns if column not in shown]
+    names = ", ".join(others[:MAX_NAMES_LISTED]) + (", …" if len(others) > MAX_NAMES_LISTED else "")
+    lines = "\n".join(_check(check) for check in checks)
+    return (
+        clean(summary, MAX_SENTENCE),
+        lines and f"What moved:\n{lines}",
+        names and f"Also moved ({_count(len(others), 'column')}): {names}",
+    )
+
+
+def _check(check: CheckResult) -> str:
+    low, high = check.interval
+    text = (
+        f"• {clean(check.column)}: {CHECK_WORDS[check.check]} {check.score:.3g}, threshold {check.threshold:.3g}, "
+        f"95 % interval {low:.3g} to {high:.3g}, p = {check.p_value:.1g}, {check.n:,} against {check.baseline_n:,} rows"
+    )
+    if check.moved:
+        text += "; " + ", ".join(f"{clean(s.label, 40)} {s.baseline:.1%} → {s.window:.1%}" for s in check.moved[:2])
+    return text
+
+
+def _since(window: WindowRef, baseline: BaselineRef) -> str:
+    span = f" ({_time(window.start)} to {_time(window.end)})" if window.start and window.end else ""
+    return (
+        f"Since: window {clean(window.id, MAX_ADDRESS)}{span}, {window.rows:,} rows, "
+        f"against baseline {baseline.version} of {baseline.rows:,} rows."
+    )
+
+
+def _scores(scores: Scores) -> str:
+    before = "no champion before" if scores.champion is None else f"champion {scores.champion:.4g}"
+    better = "higher" if scores.direction == "max" else "lower"
+    return (
+        f"{clean(scores.metric)}: challenger {scores.challenger:.4g}, {before} "
+        f"({better} is better, margin {scores.margin:.3g}, {scores.rows:,} held-out rows)."
+    )
+
+
+def _report(fact: Fact) -> str:
+    return f"Report: driftsonde report --episode {fact.monitor}/{fact.episode}" if fact.episode else ""
+
+
+def _reason(reason: str) -> str:
+    return clean(reason, MAX_SENTENCE) or "no reason given"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _time(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,66 @@
+"""The retrainer, wired: the only place that builds adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+
+from driftsonde.core.aws.objects import S3Objects
+from driftsonde.core.aws.queue import SqsQueue
+from driftsonde.core.aws.session import aws_client
+from driftsonde.core.bus import connect_bus
+from driftsonde.core.config import Config
+from driftsonde.core.lifecycle import Health, SystemClock, health_routes, serve_http
+from driftsonde.core.log import get_logger
+from driftsonde.core.store.engine import Database
+from driftsonde.core.store.outbox import Outbox, Relay
+from driftsonde.retrainer import store
+from driftsonde.retrainer.handlers import TYPES, Handlers
+from driftsonde.retrainer.jobstates import listen
+from driftsonde.retrainer.metrics import RetrainerMetrics
+from driftsonde.retrainer.plans import Plans
+from driftsonde.retrainer.sagemaker import SageMaker, default_image
+from driftsonde.retrainer.settings import RetrainerSettings
+from driftsonde.retrainer.watcher import Watcher
+
+log = get_logger(__name__)
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) -> None:
+    """Run until `stop` is set, then drain."""
+    clock, health, metrics = SystemClock(), Health(), RetrainerMetrics()
+    database = Database(settings.database_url.get_secret_value(), replicas=settings.replicas)
+    await asyncio.to_thread(database.migrate, MIGRATIONS)
+    uuid = await database.run(store.store_uuid, database)
+    outbox = Outbox(database, store.outbox, store.inbox, clock)
+    bus = connect_bus(settings.bus_url.get_secret_value(), health=health)
+    changed = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(database.close)
+        await stack.enter_async_context(serve_http(health_routes(health, metrics.registry), settings.host, settings.port))
+        objects = S3Objects(await stack.enter_async_context(aws_client("s3")))
+        jobs = SageMaker(await stack.enter_async_context(aws_client("sagemaker")))
+        plans = Plans(database, outbox, config, clock, metrics, settings.deployment, uuid)
+        watcher = Watcher(
+            database, plans, jobs, objects, clock, metrics, image=lambda: default_image(os.environ.get("AWS_REGION", "us-east-1"))
+        )
+        bus.subscribe("retrainer", TYPES, Handlers(database, outbox, clock, changed.set).handle)
+        relay = Relay(
+            outbox, bus, clock, health, current=store.open_plan_events, republish_every=settings.republish_every,
+            published=metrics.published, depth=metrics.outbox,
+        )  # fmt: skip
+        await stack.enter_async_context(bus.running())
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watcher.run(stop, changed, health, settings.poll_jobs_seconds, relay.wake))
+            group.create_task(relay.run(stop))
+            if settings.job_states_url:
+                sqs = await stack.enter_async_context(aws_client("sqs", read_timeout=settings.poll_seconds + 20))
+                group.create_task(listen(SqsQueue(sqs, settings.job_states_url, wait=settings.poll_seconds), stop, health, changed.set))
+            health.started()
+            log.info("ready", monitors=[monitor.name for monitor in config.monitors if monitor.retrain])
+            await stop.wait()
+            health.stopping()

@@ -1,0 +1,169 @@
+"""SageMaker requests of a plan's steps, in SageMaker's own shapes. Pure; where things lie in S3 is decided here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from driftsonde.core.config import Compute, Recipe
+from driftsonde.core.names import digest
+
+INPUT, OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
+Request = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where a plan's artefacts lie: everything under `<recipe.output>/<monitor>/episode-<n>/`."""
+
+    base: str
+
+    @classmethod
+    def of(cls, recipe: Recipe, monitor: str, episode: int) -> Layout:
+        """Return the layout of an episode."""
+        return cls(f"{recipe.output.rstrip('/')}/{monitor}/episode-{episode}")
+
+    @property
+    def manifest(self) -> str:
+        """What is trained on: drops with their versions, columns, the champion's encoding."""
+        return f"{self.base}/manifest/job.json"
+
+    def prepared(self, attempt: int, part: str = "") -> str:
+        """What the prepare step wrote: train, validation, holdout, score, meta."""
+        return f"{self.base}/prepared-{attempt}/{part}".rstrip("/")
+
+    @property
+    def models(self) -> str:
+        """Where SageMaker puts `<job>/output/model.tar.gz`."""
+        return f"{self.base}/models"
+
+    def metrics(self, attempt: int) -> str:
+        """What the evaluate step wrote."""
+        return f"{self.base}/evaluated-{attempt}"
+
+    @property
+    def predictions(self) -> str:
+        """What the batch transform wrote."""
+        return f"{self.base}/predictions"
+
+
+def identity_tags(identity: Sequence[object], request: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return the tags by which a job that exists already is recognised as ours: who it is for, and what was asked."""
+    return [
+        {"Key": "driftsonde:identity", "Value": "/".join(str(part) for part in identity)[:256]},
+        {"Key": "driftsonde:request", "Value": digest(json.dumps(request, sort_keys=True))},
+    ]
+
+
+def prepare(recipe: Recipe, layout: Layout, name: str, attempt: int) -> Request:
+    """Drops into label-first CSVs, a holdout, and a score file without label."""
+    inputs = [_input("manifest", layout.manifest)]
+    outputs = [_output(part, layout.prepared(attempt, part)) for part in ("train", "validation", "holdout", "score", "meta")]
+    return _processing(recipe, name, recipe.steps.prepare, inputs, outputs)
+
+
+def train(recipe: Recipe, layout: Layout, name: str, image: str, prepared: int) -> Request:
+    """The training job, under the container contract of SageMaker's built-in XGBoost."""
+    algorithm: Request = {"TrainingImage": image, "TrainingInputMode": "File"}
+    if recipe.training.command:
+        algorithm["ContainerEntrypoint"] = list(recipe.training.command)
+    return {
+        "TrainingJobName": name,
+        "RoleArn": recipe.role,
+        "AlgorithmSpecification": algorithm,
+        "HyperParameters": {"objective": "binary:logistic", "eval_metric": "auc", "num_round": "100", **recipe.training.hyperparameters},
+        "InputDataConfig": [_channel(part, layout.prepared(prepared, part)) for part in ("train", "validation")],
+        "OutputDataConfig": {"S3OutputPath": layout.models},
+        "ResourceConfig": _resources(recipe.training.compute),
+        "StoppingCondition": {"MaxRuntimeInSeconds": int(recipe.training.compute.max_runtime.total_seconds())},
+    }
+
+
+def evaluate(recipe: Recipe, layout: Layout, name: str, attempt: int, prepared: int, challenger: str, champion: str | None) -> Request:
+    """Champion and challenger on the same held-out rows."""
+    inputs = [_input("holdout", layout.prepared(prepared, "holdout")), _input("challenger", challenger)]
+    if champion is not None:
+        inputs.append(_input("champion", champion))
+    request = _processing(recipe, name, recipe.steps.evaluate, inputs, [_output("metrics", layout.metrics(attempt))])
+    request["Environment"] = {**request.get("Environment", {}), "DRIFTSONDE_METRIC": recipe.gate.metric}
+    return request
+
+
+def create_model(recipe: Recipe, name: str, image: str, data: str) -> Request:
+    """The model that the transform runs."""
+    return {"ModelName": name, "ExecutionRoleArn": recipe.role, "PrimaryContainer": {"Image": image, "ModelDataUrl": data}}
+
+
+def model_package(group: str, token: str, image: str, data: str, metadata: Mapping[str, str], metrics: str) -> Request:
+    """The approved version in the registry, with its lineage."""
+    return {
+        "ModelPackageGroupName": group,
+        "ClientToken": token,
+        "ModelApprovalStatus": "Approved",
+        "InferenceSpecification": {
+            "Containers": [{"Image": image, "ModelDataUrl": data}],
+            "SupportedContentTypes": ["text/csv"],
+            "SupportedResponseMIMETypes": ["text/csv"],
+        },
+        "ModelMetrics": {"ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": metrics}}},
+        "CustomerMetadataProperties": dict(metadata),
+    }
+
+
+def transform(recipe: Recipe, layout: Layout, name: str, model: str, prepared: int) -> Request:
+    """Predictions for the newest drops."""
+    compute = recipe.batch.compute
+    return {
+        "TransformJobName": name,
+        "ModelName": model,
+        "BatchStrategy": "MultiRecord",
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": layout.prepared(prepared, "score") + "/"}},
+            "ContentType": "text/csv",
+            "SplitType": "Line",
+        },
+        "TransformOutput": {"S3OutputPath": layout.predictions, "AssembleWith": "Line", "Accept": "text/csv"},
+        "TransformResources": {"InstanceType": compute.instance_type, "InstanceCount": compute.instance_count},
+    }
+
+
+def _processing(recipe: Recipe, name: str, command: Sequence[str], inputs: list[Request], outputs: list[Request]) -> Request:
+    steps = recipe.steps
+    request: Request = {
+        "ProcessingJobName": name,
+        "RoleArn": recipe.role,
+        "AppSpecification": {"ImageUri": steps.image, "ContainerEntrypoint": list(command)},
+        "ProcessingInputs": inputs,
+        "ProcessingOutputConfig": {"Outputs": outputs},
+        "ProcessingResources": {
+            "ClusterConfig": {
+                "InstanceCount": 1, "InstanceType": steps.compute.instance_type, "VolumeSizeInGB": steps.compute.volume_gb,
+            }
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": int(steps.compute.max_runtime.total_seconds())},
+    }  # fmt: skip
+    if steps.environment:
+        request["Environment"] = dict(steps.environment)
+    return request
+
+
+def _input(name: str, uri: str) -> Request:
+    return {
+        "InputName": name,
+        "S3Input": {"S3Uri": uri, "LocalPath": f"{INPUT}/{name}", "S3DataType": "S3Prefix", "S3InputMode": "File"},
+    }
+
+
+def _output(name: str, uri: str) -> Request:
+    return {"OutputName": name, "S3Output": {"S3Uri": uri, "LocalPath": f"{OUTPUT}/{name}", "S3UploadMode": "EndOfJob"}}
+
+
+def _channel(name: str, uri: str) -> Request:
+    source = {"S3DataType": "S3Prefix", "S3Uri": uri + "/", "S3DataDistributionType": "FullyReplicated"}
+    return {"ChannelName": name, "ContentType": "text/csv", "DataSource": {"S3DataSource": source}}
+
+
+def _resources(compute: Compute) -> Request:
+    return {"InstanceType": compute.instance_type, "InstanceCount": compute.instance_count, "VolumeSizeInGB": compute.volume_gb}

@@ -1,0 +1,1 @@
+"""Commands that run inside SageMaker Processing jobs: `prepare` and `evaluate`. A recipe may put its own image in their place."""

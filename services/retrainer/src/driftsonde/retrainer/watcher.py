@@ -1,0 +1,304 @@
+"""Drives plans: creates the jobs that are wanted, looks at those that run, and moves the plan when one ends.
+
+Nothing is remembered here. Whatever dies, the next round reads the same rows and goes on from them; a job that was created
+but not noted is recognised by its name and tags.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from driftsonde.core.errors import ConfigError, GoneError, RetryableError
+from driftsonde.core.events import (
+    BatchFinished,
+    ModelHeld,
+    ModelPromoted,
+    PlanWaiting,
+    Scores,
+    TrainingFailed,
+    TrainingStarted,
+    TrainingSucceeded,
+)
+from driftsonde.core.lifecycle import Health
+from driftsonde.core.log import get_logger
+from driftsonde.core.names import digest, split_s3
+from driftsonde.core.ports import Clock, JobStatus, ObjectStore
+from driftsonde.core.store.engine import Database
+from driftsonde.retrainer import requests, store
+from driftsonde.retrainer.gate import passes
+from driftsonde.retrainer.metrics import RetrainerMetrics
+from driftsonde.retrainer.planner import EXPLANATIONS, LATER
+from driftsonde.retrainer.plans import STEP, Plans, PlanView, succeeded
+from driftsonde.retrainer.requests import Layout
+from driftsonde.retrainer.sagemaker import QuotaReached, SageMaker
+
+log = get_logger(__name__)
+
+MAX_ATTEMPTS = 2
+
+
+class Watcher:
+    """Goes round all open plans."""
+
+    def __init__(
+        self, database: Database, plans: Plans, jobs: SageMaker, objects: ObjectStore, clock: Clock, metrics: RetrainerMetrics, *,
+        image: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self._database, self._plans, self._jobs, self._objects = database, plans, jobs, objects
+        self._clock, self._metrics, self._image = clock, metrics, image
+
+    async def run(self, stop: asyncio.Event, changed: asyncio.Event, health: Health, poll_seconds: float, wake: Callable[[], None]) -> None:
+        """Go round at each change and at least every `poll_seconds`, until `stop` is set."""
+        while not stop.is_set():
+            health.beat("watcher")
+            changed.clear()
+            try:
+                moved = await self.round()
+                health.report("sagemaker", None)
+            except RetryableError as exc:
+                log.warning("cannot go on now", error=str(exc))
+                health.report("sagemaker", str(exc))
+                moved = False
+            wake()
+            if not moved:
+                waiters = [asyncio.create_task(changed.wait()), asyncio.create_task(stop.wait())]
+                await asyncio.wait(waiters, timeout=poll_seconds, return_when=asyncio.FIRST_COMPLETED)
+                for waiter in waiters:
+                    waiter.cancel()
+
+    async def round(self) -> bool:
+        """Take every open plan one step further; True when any moved."""
+        now, moved = self._clock.now(), False
+        for row in await self._database.look(store.plans_in, store.UNDECIDED):
+            if row.until is None or row.until <= now or await self._database.look(_is_over, row):
+                await self._database.run(self._plans.decide, row)
+                moved = True
+        for row in await self._database.look(store.plans_in, store.ACTIVE):
+            if row.until is None or row.until <= now:
+                moved = await self._advance(row) or moved
+        return moved
+
+    async def _advance(self, row: Row[Any]) -> bool:
+        plan = self._plans.view(row)
+        if plan is None:
+            await self._fail(row, "", "its monitor or recipe is no longer configured")
+            return True
+        try:
+            if row.state == "promoting":
+                await self._promote(plan)
+                return True
+            job = await self._database.look(store.newest_job, row.id, STEP[row.state])
+            if job is None:
+                raise LookupError(f"{row.id} has no {STEP[row.state]} job")
+            if job.state == "wanted":
+                await self._create(plan, job)
+                return True
+            status = await self._jobs.status(job.kind, job.name)
+            if status.state in ("pending", "running"):
+                return False
+            await self._ended(plan, job, status)
+        except QuotaReached:
+            await self._database.run(self._park, row)
+            return False
+        except (ConfigError, GoneError) as exc:
+            await self._fail(row, "", str(exc))
+        return True
+
+    async def _create(self, plan: PlanView, job: Row[Any]) -> None:
+        request = await self._request(plan, job)
+        request["Tags"] = requests.identity_tags(self._plans.identity(plan, job.step, job.attempt), request)
+        await self._jobs.create(job.kind, request)
+        self._metrics.jobs.labels(job.step).inc()
+        log.info("job created", job=job.name, step=job.step, monitor=plan.row.monitor, episode=plan.row.episode)
+
+        def note(connection: Connection) -> None:
+            self._plans.mark(connection, job.name, "created")
+            if job.step == "train":
+                self._plans.say(connection, plan.row, TrainingStarted, plan.row.sequence + 1, job=job.name)
+
+        await self._database.run(note)
+
+    async def _request(self, plan: PlanView, job: Row[Any]) -> dict[str, Any]:
+        layout, recipe = Layout.of(plan.recipe, plan.row.monitor, plan.row.episode), plan.recipe
+        if job.step == "prepare":
+            await self._write_manifest(plan, layout)
+            return requests.prepare(recipe, layout, job.name, job.attempt)
+        prepared, _ = await self._database.look(succeeded, plan.row.id, "prepare")
+        if job.step == "train":
+            return requests.train(recipe, layout, job.name, await self._image_of(plan), prepared)
+        if job.step == "evaluate":
+            _, trained = await self._database.look(succeeded, plan.row.id, "train")
+            champion, _ = await self._champion(plan)
+            return requests.evaluate(recipe, layout, job.name, job.attempt, prepared, trained["artifact"], champion)
+        return requests.transform(recipe, layout, job.name, self._plans.name(plan, "model", 1), prepared)
+
+    async def _image_of(self, plan: PlanView) -> str:
+        configured = plan.recipe.training.image
+        return configured if configured is not None else await asyncio.to_thread(self._image)
+
+    async def _champion(self, plan: PlanView) -> tuple[str | None, str | None]:
+        """Return the champion's model and encoding: ours, else the configured one, else none."""
+        row = await self._database.look(store.champion, plan.row.monitor)
+        if row is not None:
+            return row.data, row.encoding
+        configured = plan.recipe.champion
+        return (configured.model, configured.encoding) if configured else (None, None)
+
+    async def _write_manifest(self, plan: PlanView, layout: Layout) -> None:
+        """Write what the prepare step works from; the same content on every try."""
+        _, encoding = await self._champion(plan)
+        columns = plan.monitor.columns
+        drops = [drop.model_dump(exclude_none=True) for drop in plan.drift.drops]
+        manifest = {
+            "monitor": plan.row.monitor, "episode": plan.row.episode, "drops": drops, "score": drops[-1:], "format": plan.monitor.format,
+            "label": columns.label, "only": columns.only,
+            "ignore": [*columns.ignore, *([columns.prediction] if columns.prediction else [])],
+            "categorical": columns.categorical, "encoding": json.loads(await self._read(encoding)) if encoding else None,
+        }  # fmt: skip
+        if columns.label is None:
+            raise ConfigError(f"monitors.{plan.row.monitor}.columns.label: not set; training needs to know what to predict")
+        bucket, key = split_s3(layout.manifest)
+        await self._objects.write(bucket, key, json.dumps(manifest, sort_keys=True).encode())
+
+    async def _read(self, uri: str) -> bytes:
+        bucket, key = split_s3(uri)
+        info = await self._objects.head(bucket, key)
+        return await self._objects.read(bucket, key, 0, info.size, etag=info.etag)
+
+    async def _ended(self, plan: PlanView, job: Row[Any], status: JobStatus) -> None:
+        if status.state != "succeeded":
+            await self._job_failed(plan, job, status)
+            return
+        layout = Layout.of(plan.recipe, plan.row.monitor, plan.row.episode)
+        if job.step == "prepare":
+            summary = json.loads(await self._read(f"{layout.prepared(job.attempt, 'meta')}/summary.json"))
+            await self._database.run(self._prepared, plan, job, status, summary)
+        elif job.step == "train":
+            await self._database.run(self._trained, plan, job, status)
+        elif job.step == "evaluate":
+            metrics = json.loads(await self._read(f"{layout.metrics(job.attempt)}/metrics.json"))
+            await self._database.run(self._evaluated, plan, job, status, metrics)
+        else:
+            await self._database.run(self._transformed, plan, job, layout.predictions, "succeeded", "")
+
+    def _prepared(self, connection: Connection, plan: PlanView, job: Row[Any], status: JobStatus, summary: dict[str, Any]) -> None:
+        self._plans.mark(connection, job.name, "succeeded", json.dumps(summary), status.seconds)
+        if summary["holdout"] < plan.recipe.gate.minimum_rows or not summary["train"]:
+            self._plans.wait_for_labels(connection, plan.row)
+        else:
+            self._plans.move(connection, plan.row, "training")
+
+    def _trained(self, connection: Connection, plan: PlanView, job: Row[Any], status: JobStatus) -> None:
+        self._plans.mark(connection, job.name, "succeeded", json.dumps({"artifact": status.artifact}), status.seconds)
+        self._plans.move(
+            connection, plan.row, "evaluating", TrainingSucceeded, job=job.name, metrics=dict(status.metrics or {}), seconds=status.seconds
+        )
+
+    def _evaluated(self, connection: Connection, plan: PlanView, job: Row[Any], status: JobStatus, metrics: dict[str, Any]) -> None:
+        gate = plan.recipe.gate
+        scores = Scores(
+            metric=gate.metric, direction=gate.direction, margin=gate.margin, challenger=metrics["challenger"],
+            champion=metrics.get("champion"), rows=metrics["rows"],
+        )  # fmt: skip
+        self._plans.mark(connection, job.name, "succeeded", scores.model_dump_json(), status.seconds)
+        promoted, reason = passes(gate, scores)
+        if promoted:
+            self._plans.move(connection, plan.row, "promoting", reason=reason)
+        else:
+            name = self._plans.name(plan, "model", 1)
+            self._plans.move(connection, plan.row, "held", ModelHeld, reason=reason, model=name, scores=scores)
+            self._metrics.plans.labels("held").inc()
+
+    async def _promote(self, plan: PlanView) -> None:
+        """Register the challenger and crown it. Every call can be repeated."""
+        row, recipe = plan.row, plan.recipe
+        layout = Layout.of(recipe, row.monitor, row.episode)
+        name, image = self._plans.name(plan, "model", 1), await self._image_of(plan)
+        _, trained = await self._database.look(succeeded, row.id, "train")
+        prepared, _ = await self._database.look(succeeded, row.id, "prepare")
+        attempt, scores = await self._database.look(succeeded, row.id, "evaluate")
+        request = requests.create_model(recipe, name, image, trained["artifact"])
+        request["Tags"] = requests.identity_tags(self._plans.identity(plan, "model", 1), request)
+        await self._jobs.create("model", request)
+        lineage = {
+            "monitor": row.monitor, "episode": str(row.episode), "drift-event": parse_id(row.event),
+            "baseline": plan.drift.baseline.digest[:64], "manifest": layout.manifest,
+        }  # fmt: skip
+        group = recipe.package_group or f"ds-{row.monitor}"
+        package = await self._jobs.register(
+            group,
+            requests.model_package(group, digest(name), image, trained["artifact"], lineage, f"{layout.metrics(attempt)}/metrics.json"),
+        )
+        values = {
+            "name": name, "data": trained["artifact"], "encoding": f"{layout.prepared(prepared, 'meta')}/encoding.json",
+            "package": package, "metrics": json.dumps(scores),
+        }  # fmt: skip
+        fields = {
+            "reason": row.reason, "model": name, "package": package, "model_data": trained["artifact"],
+            "scores": Scores.model_validate(scores), "drops": plan.drift.drops,
+        }  # fmt: skip
+        state = "transforming" if recipe.batch.enabled else "done"
+        await self._database.run(lambda connection: self._plans.promote(connection, row, values, state, ModelPromoted, **fields))
+
+    def _transformed(self, connection: Connection, plan: PlanView, job: Row[Any], output: str, state: str, reason: str) -> None:
+        self._plans.mark(connection, job.name, state, reason)
+        self._plans.move(
+            connection,
+            plan.row,
+            "done" if state == "succeeded" else "failed",
+            BatchFinished,
+            job=job.name,
+            state=state,
+            output=output,
+            reason=reason,
+        )
+        self._metrics.plans.labels("done" if state == "succeeded" else "failed").inc()
+
+    async def _job_failed(self, plan: PlanView, job: Row[Any], status: JobStatus) -> None:
+        """Try a failed job once more, under a new name; then the plan has failed."""
+        self._metrics.failures.labels(job.step).inc()
+        reason = f"{job.step} job {status.state}: {status.detail}"[:1000]
+        log.error("job failed", job=job.name, reason=reason)
+        layout = Layout.of(plan.recipe, plan.row.monitor, plan.row.episode)
+
+        def note(connection: Connection) -> None:
+            self._plans.mark(connection, job.name, "failed", status.detail, status.seconds)
+            if job.attempt < MAX_ATTEMPTS:
+                self._plans.add_job(connection, plan.row, job.step)
+            elif job.step == "transform":
+                self._transformed(connection, plan, job, layout.predictions, "failed", reason)
+            else:
+                self._plans.move(connection, plan.row, "failed", TrainingFailed, reason=reason, job=job.name)
+                self._metrics.plans.labels("failed").inc()
+
+        await self._database.run(note)
+
+    async def _fail(self, row: Row[Any], job: str, reason: str) -> None:
+        log.error("plan failed", plan=row.id, reason=reason)
+        await self._database.run(
+            lambda connection: self._plans.move(connection, row, "failed", TrainingFailed, reason=reason[:1000], job=job)
+        )
+        self._metrics.plans.labels("failed").inc()
+
+    def _park(self, connection: Connection, row: Row[Any]) -> None:
+        """Leave a plan where it is until the quota may allow its job."""
+        until = self._clock.now() + LATER
+        self._plans.say(connection, row, PlanWaiting, row.sequence + 1, reason=EXPLANATIONS["quota"], until=until)
+        connection.execute(store.plan.update().where(store.plan.c.id == row.id).values(until=until))
+        self._metrics.refusals.labels("quota").inc()
+
+
+def parse_id(event: str) -> str:
+    """Return the id of a stored event."""
+    return str(json.loads(event)["id"])
+
+
+def _is_over(connection: Connection, row: Row[Any]) -> bool:
+    """Whether a waiting plan's episode has ended, so that it must not wait any longer."""
+    ended = store.episode_end
+    return connection.execute(ended.select().where(ended.c.monitor == row.monitor, ended.c.episode == row.episode)).first() is not None

@@ -1,0 +1,1 @@
+"""What the driftsonde services share: events, sketches, verdicts, adapters."""

@@ -1,0 +1,75 @@
+"""S3: reads that are pinned to a version."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from aiohttp import ClientConnectionError, ClientPayloadError
+from botocore.exceptions import ClientError
+
+from driftsonde.core.aws.session import TRANSPORT_ERRORS, as_retryable, error_code
+from driftsonde.core.errors import GoneError, RetryableError, SupersededError
+from driftsonde.core.ports import ObjectInfo
+
+_GONE = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "NoSuchBucket", "405", "MethodNotAllowed"})
+_REPLACED = frozenset({"412", "PreconditionFailed"})
+
+
+class S3Objects:
+    """Objects of any bucket."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def head(self, bucket: str, key: str, *, version: str | None = None) -> ObjectInfo:
+        """Return size, ETag and version."""
+        pin = {"VersionId": version} if version else {}
+        answer = await self._call(self._client.head_object(Bucket=bucket, Key=key, **pin), bucket, key)
+        return ObjectInfo(answer["ContentLength"], answer["ETag"].strip('"'), answer.get("VersionId"), answer["LastModified"])
+
+    async def read(
+        self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None
+    ) -> bytes:
+        """Return bytes [start, stop) of the pinned version."""
+        pin: dict[str, str] = {"VersionId": version} if version else {"IfMatch": f'"{etag}"'} if etag else {}
+        answer = await self._call(self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **pin), bucket, key)
+        data = bytearray()
+        try:
+            async with answer["Body"] as body:
+                async for chunk in body.iter_chunks(1 << 20):
+                    data += chunk
+        except (ClientError, ClientConnectionError, ClientPayloadError, *TRANSPORT_ERRORS) as exc:
+            raise RetryableError(f"s3://{bucket}/{key}: the body was cut off: {exc!r}") from exc
+        if len(data) != stop - start:
+            raise RetryableError(f"s3://{bucket}/{key}: got {len(data)} bytes of {stop - start}")
+        return bytes(data)
+
+    async def write(self, bucket: str, key: str, body: bytes) -> None:
+        """Store an object whole."""
+        await self._call(self._client.put_object(Bucket=bucket, Key=key, Body=body), bucket, key)
+
+    async def list(self, bucket: str, prefix: str) -> AsyncIterator[tuple[str, ObjectInfo]]:
+        """Yield what lies under a prefix, in key order."""
+        token: dict[str, str] = {}
+        while True:
+            page = await self._call(self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token), bucket, prefix)
+            for item in page.get("Contents", []):
+                yield item["Key"], ObjectInfo(item["Size"], item["ETag"].strip('"'), None, item["LastModified"])
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    async def _call(self, call: Any, bucket: str, key: str) -> Any:
+        try:
+            return await call
+        except ClientError as exc:
+            code = error_code(exc)
+            if code in _REPLACED:
+                raise SupersededError(f"s3://{bucket}/{key} was replaced by another version") from exc
+            if code in _GONE:
+                raise GoneError(f"s3://{bucket}/{key} is not there") from exc
+            raise as_retryable(exc) from exc
+        except TRANSPORT_ERRORS as exc:
+            raise as_retryable(exc) from exc
+

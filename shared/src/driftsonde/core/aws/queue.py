@@ -1,0 +1,139 @@
+"""SQS: leases that are renewed, settled in batches, and given back on stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from driftsonde.core.aws.session import TRANSPORT_ERRORS, as_retryable
+from driftsonde.core.errors import RetryableError
+from driftsonde.core.log import get_logger
+
+log = get_logger(__name__)
+
+_BATCH = 10
+_GATHER_SECONDS = 0.02
+_MAX_LEASE_SECONDS = 11.5 * 3600  # SQS ends any lease after twelve hours
+
+
+class SqsQueue:
+    """One queue.
+
+    Args:
+        client: an aiobotocore SQS client.
+        url: the queue.
+        dead_letters: the queue that poison is moved to, with its reason.
+        lease: seconds that a message is ours before it must be renewed.
+        wait: seconds of a long poll.
+    """
+
+    def __init__(self, client: Any, url: str, *, dead_letters: str | None = None, lease: int = 60, wait: int = 10) -> None:
+        self._client, self.url = client, url
+        self._dead_letters, self.lease, self._wait = dead_letters, lease, wait
+        self._pending: list[tuple[str, asyncio.Future[None]]] = []
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def receive(self, slots: int) -> Sequence[SqsLease]:
+        """Wait for at most `slots` messages, at most one long poll.
+
+        The poll must not be cancelled: what it had taken would stay hidden until its lease ends.
+
+        Raises:
+            RetryableError: when the queue cannot be reached.
+        """
+        try:
+            answer = await self._client.receive_message(
+                QueueUrl=self.url, MaxNumberOfMessages=min(slots, _BATCH), WaitTimeSeconds=self._wait,
+                VisibilityTimeout=self.lease, AttributeNames=["ApproximateReceiveCount"],
+            )  # fmt: skip
+        except (ClientError, *TRANSPORT_ERRORS) as exc:
+            raise as_retryable(exc) from exc
+        return [SqsLease(self, message) for message in answer.get("Messages", [])]
+
+    async def send(self, body: str) -> None:
+        """Put a message in."""
+        await self._call(self._client.send_message(QueueUrl=self.url, MessageBody=body))
+
+    async def delete(self, receipt: str) -> None:
+        """Delete one message; calls made at about the same time share a request."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((receipt, done))
+        if len(self._pending) >= _BATCH or self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush(wait=len(self._pending) < _BATCH))
+        await done
+
+    async def _flush(self, *, wait: bool) -> None:
+        if wait:
+            await asyncio.sleep(_GATHER_SECONDS)
+        batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
+        if self._pending:
+            self._flusher = asyncio.create_task(self._flush(wait=False))
+        if not batch:
+            return
+        entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, (receipt, _) in enumerate(batch)]
+        try:
+            answer = await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
+        except (ClientError, *TRANSPORT_ERRORS) as exc:
+            for _, done in batch:
+                done.set_exception(as_retryable(exc))
+            return
+        # A batch call answers 200 even when entries failed.
+        failed = {int(entry["Id"]): entry.get("Code", "") for entry in answer.get("Failed", [])}
+        for index, (_, done) in enumerate(batch):
+            if index in failed:
+                done.set_exception(RetryableError(f"message was not deleted: {failed[index]}"))
+            else:
+                done.set_result(None)
+
+    async def change_visibility(self, receipt: str, seconds: int) -> None:
+        """Set how long from now a message stays hidden."""
+        await self._call(self._client.change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=seconds))
+
+    async def dead_letter(self, body: str, reason: str, detail: str) -> None:
+        """Keep a body with its reason in the dead-letter queue."""
+        letter = json.dumps({"reason": reason, "detail": detail, "body": body})
+        await self._call(self._client.send_message(QueueUrl=self._dead_letters or self.url, MessageBody=letter))
+
+    async def _call(self, call: Any) -> Any:
+        try:
+            return await call
+        except (ClientError, *TRANSPORT_ERRORS) as exc:
+            raise as_retryable(exc) from exc
+
+
+class SqsLease:
+    """One received message."""
+
+    def __init__(self, queue: SqsQueue, message: dict[str, Any]) -> None:
+        self._queue = queue
+        self._receipt: str = message["ReceiptHandle"]
+        self.body: str = message["Body"]
+        self.deliveries = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+
+    async def extend_forever(self) -> None:
+        """Renew at a third of the lease until cancelled; a renewal that fails is tried again at the next third."""
+        held = 0.0
+        while held < _MAX_LEASE_SECONDS:
+            await asyncio.sleep(self._queue.lease / 3)
+            held += self._queue.lease / 3
+            try:
+                await self._queue.change_visibility(self._receipt, self._queue.lease)
+            except RetryableError as exc:
+                log.warning("lease was not renewed", error=str(exc))
+
+    async def delete(self) -> None:
+        """Settle: done."""
+        await self._queue.delete(self._receipt)
+
+    async def release(self, delay: float) -> None:
+        """Settle: again after `delay` seconds."""
+        await self._queue.change_visibility(self._receipt, min(int(delay), 900))
+
+    async def dead_letter(self, reason: str, detail: str) -> None:
+        """Settle: keep it with its reason, then delete it. In this order a crash in between doubles a dead letter, never loses it."""
+        await self._queue.dead_letter(self.body, reason, detail)
+        await self.delete()

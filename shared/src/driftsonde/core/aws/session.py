@@ -1,0 +1,51 @@
+"""One place that makes AWS clients: credentials, endpoints and regions come from the standard AWS_* environment."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+from driftsonde.core.errors import ConfigError, DriftsondeError, RetryableError, Throttled
+
+THROTTLING = frozenset({
+    "Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException",
+    "SlowDown", "RequestThrottled", "RequestThrottledException", "KmsThrottled", "BandwidthLimitExceeded",
+})  # fmt: skip
+
+
+def aws_client(service: str, *, read_timeout: float = 30.0, connections: int = 32, region: str | None = None) -> Any:
+    """Return an async context manager that yields an aiobotocore client of `service`.
+
+    Retries with back-off for throttling and transport errors are botocore's ("standard" mode, three tries).
+    The region is `region`, else AWS_REGION (which botocore alone does not read), else botocore's own search.
+    """
+    config = AioConfig(
+        retries={"mode": "standard", "total_max_attempts": 3},
+        connect_timeout=5,
+        read_timeout=read_timeout,
+        max_pool_connections=connections,
+    )
+    return get_session().create_client(service, region_name=region or os.environ.get("AWS_REGION"), config=config)
+
+
+def error_code(exc: ClientError) -> str:
+    """Return the code of an AWS error. Codes are stable; texts are reworded."""
+    return str(exc.response.get("Error", {}).get("Code", ""))
+
+
+def as_retryable(exc: BaseException) -> DriftsondeError:
+    """Turn what a client raised into our tree: throttling, set-up mistakes, and everything else worth another try."""
+    if isinstance(exc, NoCredentialsError | NoRegionError):
+        return ConfigError(f"AWS: {exc}; set AWS_REGION and credentials, or a role")
+    if isinstance(exc, ClientError):
+        if error_code(exc) in THROTTLING:
+            return Throttled(f"AWS asks to slow down: {error_code(exc)}", retry_after=5.0)
+        return RetryableError(f"AWS refused: {error_code(exc)}: {exc}", retry_after=10.0)
+    return RetryableError(f"AWS is away: {exc!r}", retry_after=2.0)
+
+
+TRANSPORT_ERRORS: tuple[type[BaseException], ...] = (BotoCoreError, OSError, TimeoutError)

@@ -1,0 +1,70 @@
+"""The `driftsonde` command, one file per subcommand. Heavy imports happen inside the commands: `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+
+from driftsonde.core.errors import ConfigError, DriftsondeError
+from driftsonde.core.settings import BAD_CONFIG
+
+app = typer.Typer(
+    name="driftsonde",
+    help="Data-drift detection for models on AWS: S3 drops in, verdicts, retraining and messages out.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    epilog="Start with [bold]driftsonde check --baseline ref.parquet current.parquet[/bold]: no service, no AWS, no state.",
+)
+baseline_app = typer.Typer(help="Build and look at baselines.", no_args_is_help=True)
+config_app = typer.Typer(help="Check the configuration file.", no_args_is_help=True)
+app.add_typer(baseline_app, name="baseline")
+app.add_typer(config_app, name="config")
+
+_SERVICES = {
+    "detector": "Measure drops against baselines and publish drift events.",
+    "retrainer": "Turn drift events into gated training and batch transform jobs.",
+    "notifier": "Tell people over Slack, SNS and webhooks.",
+}
+
+
+def _service_command(name: str) -> Callable[..., None]:
+    def run(print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings, secrets masked, and exit.")] = False) -> None:
+        try:
+            module: Any = import_module(f"driftsonde.{name}.__main__")
+        except ModuleNotFoundError as exc:
+            raise ConfigError(f"the {name} is not installed here ({exc.name} is missing): pip install driftsonde-{name}") from exc
+        raise typer.Exit(module.run(["--print-config"] if print_config else []))
+
+    return run
+
+
+def _register() -> None:
+    from driftsonde.core.cli import baseline, check, configuration, demo, status, up
+
+    app.command("init")(configuration.init)
+    app.command("check")(check.check)
+    baseline_app.command("build")(baseline.build)
+    config_app.command("check")(configuration.check)
+    app.command("up")(up.up)
+    app.command("demo")(demo.demo)
+    app.command("status")(status.status)
+    for name, about in _SERVICES.items():
+        app.command(name, help=about + " Settings come from DRIFTSONDE_* variables.")(_service_command(name))
+
+
+def main() -> None:
+    """Run the command line; the exit code tells: 0 ok, 1 error, 2 usage, 78 configuration."""
+    _register()
+    try:
+        app()
+    except ConfigError as exc:
+        print(f"driftsonde: {exc}", file=sys.stderr)
+        sys.exit(BAD_CONFIG)
+    except DriftsondeError as exc:
+        print(f"driftsonde: {exc}", file=sys.stderr)
+        sys.exit(1)

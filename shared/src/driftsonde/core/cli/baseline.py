@@ -1,0 +1,182 @@
+"""`driftsonde baseline build`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from driftsonde.core.config import load_config, parse_backtest
+from driftsonde.core.errors import DriftsondeError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from driftsonde.core.drift.backtest import Raised
+    from driftsonde.core.monitoring.baseline import FrozenBaseline
+    from driftsonde.core.readers import Source
+
+
+def build(
+    data: Annotated[list[str], typer.Argument(help="Files, or s3:// prefixes; default: the monitor's configured baseline.")] = [],  # noqa: B006  # typer copies it
+    out: Annotated[str, typer.Option("--out", "-o", help="Where to write it: a file or an s3:// address.")] = "baseline.dsk",
+    monitor: Annotated[str | None, typer.Option(help="Take columns and back-test from this monitor of the configuration.")] = None,
+    config: Annotated[Path, typer.Option(help="The configuration file, for --monitor.")] = Path("driftsonde.yaml"),
+    backtest: Annotated[str | None, typer.Option(help="Calibrate thresholds: a number of windows, or COLUMN:1d.")] = None,
+    ignore: Annotated[str | None, typer.Option(help="Columns not to watch, separated by commas.")] = None,
+    categorical: Annotated[str | None, typer.Option(help="Numbers that are names.")] = None,
+    bins: Annotated[int, typer.Option(min=16, max=4096, help="Bins of a numeric column.")] = 256,
+) -> None:
+    """Build a frozen baseline from files or S3 objects, in memory that does not grow with them.
+
+    The result is a file that `driftsonde check --baseline` takes, and that a monitor's `baseline:` may name in S3.
+    """
+    from driftsonde.core.building import BuildOptions
+    from driftsonde.core.building import build as build_baseline
+
+    ignored, names, calibrate, sources = _split(ignore), _split(categorical), backtest, list(data)
+    if monitor is not None:
+        configured = load_config(config).monitor(monitor)
+        if configured is None:
+            raise DriftsondeError(f"{config}: there is no monitor {monitor!r}")
+        columns = configured.columns
+        ignored += (*columns.ignore, *((columns.label,) if columns.label else ()))
+        names, calibrate = names + columns.categorical, backtest or configured.baseline.backtest
+        sources, bins = sources or [configured.baseline.uri], configured.baseline.bins
+    if not sources:
+        raise DriftsondeError("nothing to build from: give files, s3:// prefixes, or --monitor")
+    options = BuildOptions(bins=bins, ignore=ignored, categorical=names, backtest=parse_backtest(calibrate) if calibrate else None)
+    with _store() as store:
+        found = [source for name in sources for source in store.sources(name)]
+        if not found:
+            raise DriftsondeError(f"there is nothing at {', '.join(sources)}")
+        try:
+            frozen, raised = build_baseline(_Progress(found, names), options)
+        except ValueError as exc:
+            raise DriftsondeError(str(exc)) from exc
+        store.write(out, frozen.data)
+    _summarise(frozen, raised, len(found), out)
+
+
+class _Progress:
+    """Gives the batches of all objects, twice, with a bar that tells how far it is."""
+
+    def __init__(self, sources: list[Source], text: tuple[str, ...]) -> None:
+        self._sources, self._text, self._pass = sources, text, 0
+
+    def __call__(self) -> Iterator[pa.RecordBatch]:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from driftsonde.core.readers import open_table
+
+        self._pass += 1
+        title = "surveying" if self._pass == 1 else "counting"
+        columns = (TextColumn("{task.description:<10}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(title, total=sum(source.size for source in self._sources))
+            for source in self._sources:
+                yield from open_table(source, text=self._text).batches()
+                progress.advance(task, source.size)
+
+
+class _Store:
+    """Files and S3 objects alike; the S3 client lives on an event loop in a thread, and is made when it is needed."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._context: Any = None
+        self._objects: Any = None
+
+    def sources(self, name: str) -> list[Source]:
+        from driftsonde.core.readers import LocalSource
+
+        if name.startswith("s3://"):
+            return self._run(self._listed(name))
+        path = Path(name)
+        if not path.exists():
+            raise DriftsondeError(f"cannot read {name}: no such file or folder")
+        files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
+        return [LocalSource(file) for file in files]
+
+    def write(self, out: str, data: bytes) -> None:
+        from driftsonde.core.names import split_s3
+
+        if out.startswith("s3://"):
+            bucket, key = split_s3(out)
+            self._run(self._put(bucket, key, data))
+        else:
+            Path(out).write_bytes(data)
+
+    def close(self) -> None:
+        if self._context is not None:
+            self._run(self._context.__aexit__(None, None, None))
+            self._loop.call_soon_threadsafe(self._loop.stop)
+
+    async def _client(self) -> Any:
+        from driftsonde.core.aws.objects import S3Objects
+        from driftsonde.core.aws.session import aws_client
+
+        if self._objects is None:
+            self._context = aws_client("s3")
+            self._objects = S3Objects(await self._context.__aenter__())
+        return self._objects
+
+    async def _listed(self, uri: str) -> list[Source]:
+        from driftsonde.core.names import split_s3
+        from driftsonde.core.readers import StoreSource
+
+        objects = await self._client()
+        bucket, prefix = split_s3(uri)
+        return [
+            StoreSource(objects, self._loop, bucket, key, info.size, etag=info.etag)
+            async for key, info in objects.list(bucket, prefix) if info.size
+        ]  # fmt: skip
+
+    async def _put(self, bucket: str, key: str, data: bytes) -> None:
+        await (await self._client()).write(bucket, key, data)
+
+    def _run(self, call: Any) -> Any:
+        if not self._loop.is_running():
+            threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+
+
+@contextmanager
+def _store() -> Iterator[_Store]:
+    store = _Store()
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _split(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _summarise(frozen: FrozenBaseline, raised: tuple[Raised, ...], objects: int, out: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    console.print(f"\nFroze [bold]{frozen.rows:,}[/bold] rows of {objects} object{'s' if objects != 1 else ''} into [bold]{out}[/bold]", highlight=False)
+    console.print(f"digest {frozen.digest}, {len(frozen.data):,} bytes", style="dim", highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("column", "kind", "bins", "nulls", "thresholds raised by the back-test"):
+        table.add_column(title)
+    for column in frozen.columns:
+        mine = [item for item in raised if item.column == column.name]
+        learnt = ", ".join(f"{item.check} {item.threshold:.2f}{' (cap: too variable)' if item.capped else ''}" for item in mine)
+        rows = max(column.sketch.rows, 1)
+        table.add_row(column.name, column.kind, str(column.bins.size) if column.bins else "-", f"{column.sketch.nulls / rows:.1%}", learnt)
+    console.print(table)
+    for name, why in frozen.untested.items():
+        console.print(f"  not tested: {name} ({why})", style="dim", markup=False, highlight=False)
+    if frozen.rows < 1000:
+        console.print("  fewer than 1,000 rows: small changes cannot be told from chance", style="yellow")

@@ -1,0 +1,170 @@
+"""`driftsonde check`: judge files offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from driftsonde.core.config import parse_backtest
+from driftsonde.core.errors import DriftsondeError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from driftsonde.core.api import Baseline, ColumnVerdict, Sketch, Verdict
+
+EXIT_CODES = {"ok": 0, "warning": 0, "drift": 3, "untrusted": 4, "insufficient": 5}
+_SEVERITY = ("ok", "warning", "insufficient", "drift", "untrusted")
+_COLORS = {"ok": "green", "warning": "yellow", "drift": "bold red", "untrusted": "bold magenta", "insufficient": "cyan"}
+
+
+def check(
+    files: Annotated[list[Path], typer.Argument(help="Window files, oldest first: Parquet, CSV or JSON Lines, also .gz and .zst.")],
+    baseline: Annotated[Path, typer.Option("--baseline", "-b", help="Data to compare with, or a file made by `baseline build`.")],
+    backtest: Annotated[
+        str | None, typer.Option(help="Calibrate thresholds on the baseline's own windows: how many (30 or more), or COLUMN:1d.")
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Watch only these, separated by commas.")] = None,
+    ignore: Annotated[str | None, typer.Option(help="Do not watch these.")] = None,
+    categorical: Annotated[str | None, typer.Option(help="Numbers that are names: zip codes, hours.")] = None,
+    bins: Annotated[int, typer.Option(min=16, max=4096, help="Bins of a numeric column.")] = 256,
+    alpha: Annotated[float, typer.Option(min=1e-9, max=0.2, help="False alarms per window, over all columns and checks.")] = 0.001,
+    lookback: Annotated[int, typer.Option(min=1, max=256, help="Windows merged at most; 1 switches look-back off.")] = 32,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line per window.")] = False,
+) -> None:
+    """Judge window files against a baseline, each with those before it as its look-back.
+
+    No service, no AWS, no state. Exit code, the worst of the windows: 0 ok or warning, 3 drift, 4 untrusted, 5 insufficient.
+    """
+    from driftsonde.core.api import Parameters, judge
+
+    parameters = Parameters(alpha=alpha, lookback=lookback)
+    names = {"only": _split(columns), "ignore": _split(ignore), "categorical": _split(categorical)}
+    try:
+        frozen = _baseline(baseline, bins=bins, backtest=parse_backtest(backtest) if backtest else None, parameters=parameters, **names)
+    except ValueError as exc:
+        raise DriftsondeError(f"{baseline}: {exc}") from exc
+    history: list[Sketch] = []
+    worst = "ok"
+    for path in files:
+        sketch = _sketch(frozen, path)
+        verdict = judge(frozen, [*history[1 - lookback :], sketch] if lookback > 1 else [sketch], parameters)
+        if verdict.word != "untrusted":
+            history.append(sketch)
+        worst = max(worst, verdict.word, key=_SEVERITY.index)
+        if as_json:
+            print(json.dumps(as_line(str(path), verdict)), flush=True)
+        else:
+            _show(path, verdict, sketch)
+    raise typer.Exit(EXIT_CODES[worst])
+
+
+def as_line(window: str, verdict: Verdict) -> dict[str, Any]:
+    """Return a verdict in the shape of `--json`."""
+    return {
+        "window": window,
+        "verdict": verdict.word,
+        "rows": verdict.rows,
+        "columns": {
+            column.name: {
+                "status": column.status,
+                "kind": column.kind,
+                "decided_by": column.decided_by,
+                "lookback": column.lookback,
+                "checks": [
+                    {
+                        "check": check.name, "score": check.score, "threshold": check.threshold, "critical": check.critical,
+                        "p_value": check.p_value, "n": check.n, "baseline_n": check.m, "interval": check.interval,
+                        "bracket": check.bracket, "lookback": check.lookback, "drift": check.drift,
+                    }
+                    for check in column.checks
+                ],
+            }
+            for column in verdict.columns
+        },
+        "new_columns": verdict.new,
+        "broken": verdict.broken,
+    }  # fmt: skip
+
+
+def _split(text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def _baseline(path: Path, *, categorical: tuple[str, ...], **options: Any) -> Baseline:
+    from driftsonde.core.api import Baseline
+
+    with _open(path) as file:
+        head = file.read(3)
+    if head == b"DSK":
+        return Baseline.from_bytes(path.read_bytes())
+    return Baseline.build(_batches(path, text=categorical), categorical=categorical, **options)
+
+
+def _open(path: Path) -> Any:
+    try:
+        return path.open("rb")
+    except OSError as exc:
+        raise DriftsondeError(f"cannot read {path}: {exc.strerror}") from exc
+
+
+def _batches(path: Path, *, text: tuple[str, ...]) -> Callable[[], Iterator[pa.RecordBatch]]:
+    from driftsonde.core.readers import LocalSource, open_table
+
+    return lambda: open_table(LocalSource(path), text=text).batches()
+
+
+def _sketch(baseline: Baseline, path: Path) -> Sketch:
+    from driftsonde.core.counting import count_object
+    from driftsonde.core.readers import LocalSource
+
+    _open(path).close()
+    sketch = baseline.sketch()
+    sketch.table = count_object(baseline, LocalSource(path))
+    return sketch
+
+
+def _show(path: Path, verdict: Verdict, sketch: Sketch) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console, baseline = Console(), sketch.baseline
+    color = _COLORS[verdict.word]
+    console.print(f"\n[bold]{path}[/bold]  {verdict.rows:,} rows  →  [{color}]{verdict.word}[/{color}]", highlight=False)
+    for reason in verdict.broken:
+        console.print(f"  {reason}", style="magenta", markup=False, highlight=False)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for title in ("column", "status", "check", "score", "alarms from", "p", "windows", "what moved most"):
+        table.add_column(title, justify="right" if title in ("score", "alarms from", "p", "windows") else "left", overflow="fold")
+    for column in verdict.columns:
+        table.add_row(*_row(column, sketch))
+    console.print(table)
+    notes = [f"not tested: {name} ({why})" for name, why in baseline.untested.items()]
+    notes += [f"new column, not tested: {name}" for name in verdict.new]
+    if not baseline.windows:
+        notes.append("thresholds are not calibrated; --backtest learns them from the baseline's own windows")
+    for note in notes:
+        console.print(f"  {note}", style="dim", markup=False, highlight=False)
+
+
+def _row(column: ColumnVerdict, sketch: Sketch) -> list[Any]:
+    from rich.text import Text
+
+    from driftsonde.core.drift.checks import largest_moves
+
+    shown = max(column.checks, key=lambda check: (check.drift, check.score / check.critical, not check.is_share), default=None)
+    style = "bold red" if column.alarms else {"suspect": "yellow", "ok": "green"}.get(column.status, "dim")
+    baseline = sketch.baseline
+    name, status = Text(column.name), Text(column.status, style=style)
+    if shown is None:
+        return [name, status, "", "", "", "", "", ""]
+    moves = largest_moves(baseline.by_name[column.name], sketch.table.columns[column.name], 1) if column.failing else []
+    moved = "".join(f"{label}: {before:.1%} → {after:.1%}" for label, before, after in moves)
+    return [
+        name, status, shown.name, f"{shown.score:.3f}", f"{shown.critical:.3f}", f"{shown.p_value:.1e}", str(shown.lookback),
+        Text(moved),
+    ]  # fmt: skip

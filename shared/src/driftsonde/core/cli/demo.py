@@ -1,0 +1,263 @@
+"""`driftsonde demo`: the whole loop on real data, in two minutes, without a cloud."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from driftsonde.core.cli.status import fetch
+from driftsonde.core.errors import DriftsondeError
+
+if TYPE_CHECKING:
+    from driftsonde.core.local.demo.flights import Day
+    from driftsonde.core.local.demo.receiver import SlackReceiver
+    from driftsonde.core.local.demo.screen import Screen
+    from driftsonde.core.local.stack import Stack
+
+BUCKET = "driftsonde-demo"
+MONITOR = "flights"
+_VERDICT_SECONDS = 30.0
+_PLAN_SECONDS = 90.0
+_ENDINGS = ("plan.refused", "model.held", "batch.finished", "training.failed")
+
+
+def demo(
+    root: Annotated[Path | None, typer.Option(help="Folder for state and logs; default: a new temporary one, which is kept.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running at the end, until Ctrl-C.")] = False,
+) -> None:
+    """Show a drop become a verdict, a retrained model, fresh predictions and a message, on the New York flights of 2013.
+
+    Exit code 0 when all of it was seen, 1 when something was missing.
+    """
+    from driftsonde.core.local.demo.receiver import SlackReceiver
+    from driftsonde.core.local.demo.screen import Screen
+
+    folder = root.resolve() if root else Path(tempfile.mkdtemp(prefix="driftsonde-demo-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    screen = Screen()
+    screen.title()
+    with SlackReceiver() as slack:
+        story = _Story(folder, screen, slack)
+        story.run(keep=keep)
+    missing = story.missing()
+    if missing:
+        raise DriftsondeError(f"the demo did not show {', '.join(missing)}; logs are in {folder / 'logs'}")
+
+
+class _Story:
+    """The demo from beginning to end."""
+
+    def __init__(self, folder: Path, screen: Screen, slack: SlackReceiver) -> None:
+        self._folder, self._screen, self._slack = folder, screen, slack
+        self._events: list[dict[str, Any]] = []
+        self._told = 0
+        self._champion_auc = 0.0
+
+    def run(self, *, keep: bool) -> None:
+        from driftsonde.core.local.demo.flights import TRAINED_UNTIL, load_days
+        from driftsonde.core.local.stack import Stack
+
+        config = self._folder / "driftsonde.yaml"
+        with self._screen.step("read the flights of January to March"):
+            days = load_days()
+        trained = [day for day in days if day.day <= TRAINED_UNTIL]
+        with self._screen.step("start emulated AWS, local SageMaker and the bus"):
+            stack = Stack(self._folder, config).__enter__()
+        try:
+            with stack.aws():
+                self._prepare(stack, trained, config)
+                self._feed(stack, days, trained)
+                self._close(stack)
+            if keep:
+                self._stay(stack)
+        finally:
+            stack.stop()
+
+    def missing(self) -> list[str]:
+        """Return what a demo must show and this one did not."""
+        seen = {event["type"].removeprefix("driftsonde.v1.") for event in self._events}
+        wanted = {
+            "a quiet drop": any(row.verdict == "ok" for row in self._screen.rows),
+            "a drift episode": "drift.detected" in seen,
+            "a finished training job": "training.succeeded" in seen,
+            "predictions": any(e["data"].get("state") == "succeeded" for e in self._events if e["type"].endswith("batch.finished")),
+            "a message": bool(self._slack.messages),
+        }
+        return [what for what, there in wanted.items() if not there]
+
+    def _prepare(self, stack: Stack, trained: list[Day], config: Path) -> None:
+        from driftsonde.core.local.buckets import watch_buckets
+        from driftsonde.core.local.demo.champion import train_champion
+        from driftsonde.core.local.demo.flights import LABEL
+        from driftsonde.core.local.stack import SERVICES
+
+        with self._screen.step(f"upload January: {sum(day.table.num_rows for day in trained):,} flights in {len(trained)} objects"):
+            keys = asyncio.run(self._upload_all(stack, trained))
+        with self._screen.step("train the first model on January, as a SageMaker training job"):
+            model, encoding, self._champion_auc = asyncio.run(train_champion(BUCKET, keys, LABEL, ["date"]))
+        webhook = self._folder / "slack-webhook"
+        webhook.write_text(self._slack.url)
+        config.write_text(yaml.safe_dump(_config(webhook, model, encoding), sort_keys=False))
+        asyncio.run(watch_buckets([BUCKET], stack.queue_arn))
+        with self._screen.step("start detector, retrainer and notifier"):
+            for name in SERVICES:
+                stack.launch_service(name)
+            for name in SERVICES:
+                stack.wait_ready(name)
+        with self._screen.step("freeze January as the baseline, thresholds back-tested on its 31 days"):
+            self._until(stack, lambda: self._monitor(stack)["baseline"] is not None, "the baseline")
+
+    async def _upload_all(self, stack: Stack, days: list[Day]) -> list[str]:
+        from driftsonde.core.aws.session import aws_client
+        from driftsonde.core.local.buckets import watch_buckets
+
+        await watch_buckets([BUCKET], stack.queue_arn)
+        keys = [f"train/{day.day}.parquet" for day in days]
+        async with aws_client("s3") as s3:
+            await asyncio.gather(
+                *(s3.put_object(Bucket=BUCKET, Key=key, Body=day.parquet()) for key, day in zip(keys, days, strict=True))
+            )
+        return keys
+
+    def _feed(self, stack: Stack, days: list[Day], trained: list[Day]) -> None:
+        import pyarrow as pa
+
+        from driftsonde.core.local.demo.flights import COLUMNS
+        from driftsonde.core.local.demo.screen import Row
+        from driftsonde.core.local.demo.seedrule import SeedRule
+
+        self._screen.console.print("\n[bold]February and March, one drop a day[/bold]")
+        seed_rule = SeedRule(pa.concat_tables([day.table for day in trained]).select(list(COLUMNS)))
+        for day in days[len(trained) :]:
+            began = time.monotonic()
+            key = f"incoming/{day.day}.parquet"
+            asyncio.run(self._put(key, day.parquet()))
+            window = self._verdict(stack, f"s3://{BUCKET}/{key}")
+            seconds = time.monotonic() - began
+            fires = seed_rule.fires(day.table)
+            self._screen.drop(Row(day.day, day.table.num_rows, window["verdict"], seconds, window["summary"], fires))
+            self._tell(stack)
+            self._finish_plan(stack)
+
+    async def _put(self, key: str, body: bytes) -> None:
+        from driftsonde.core.aws.session import aws_client
+
+        async with aws_client("s3") as s3:
+            await s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+    def _verdict(self, stack: Stack, window: str) -> dict[str, Any]:
+        found: list[dict[str, Any]] = []
+
+        def judged() -> bool:
+            windows = fetch(stack.service_url("detector"), f"/api/monitors/{MONITOR}/windows")
+            found[:] = [item for item in windows if item["id"] == window and item["verdict"]]
+            return bool(found)
+
+        self._until(stack, judged, f"a verdict on {window}", _VERDICT_SECONDS)
+        return found[0]
+
+    def _finish_plan(self, stack: Stack) -> None:
+        """While a model is being retrained the feed pauses, so that the story stays in order on the screen."""
+        opened = {e["data"]["episode"] for e in self._events if e["type"].endswith("drift.detected")}
+
+        def answered() -> bool:
+            self._tell(stack)
+            ended = {e["data"]["episode"] for e in self._events if e["type"].endswith(_ENDINGS)}
+            promoted = [e for e in self._events if e["type"].endswith("model.promoted")]
+            adopted = [e for e in self._events if e["type"].endswith("baseline.adopted")]
+            return opened <= ended and len(adopted) > len(promoted)
+
+        self._until(stack, answered, "an answer to the episode", _PLAN_SECONDS)
+
+    def _tell(self, stack: Stack) -> None:
+        """Show what is new on the bus, and in Slack."""
+        after = self._events[-1]["seq"] if self._events else 0
+        news = fetch(stack.service_url("detector"), f"/api/timeline?monitor={MONITOR}&after={after}")
+        self._events += news
+        for event in news:
+            self._screen.news(event)
+        for message in self._slack.messages[self._told :]:
+            self._screen.slack(message)
+            self._told += 1
+
+    def _close(self, stack: Stack) -> None:
+        self._until(stack, lambda: self._told > 0 or bool(self._slack.messages), "the message")
+        self._tell(stack)
+        self._screen.console.print()
+        self._screen.table()
+        scores = [(e, e["data"]["scores"]) for e in self._events if e["type"].endswith(("model.promoted", "model.held"))]
+        pairs = [("January's model", f"validation auc {self._champion_auc:.4f} when it was trained")]
+        for event, score in scores:
+            what = "promoted" if event["type"].endswith("promoted") else "held"
+            change = f"auc {score['champion']:.4f} → {score['challenger']:.4f} on {score['rows']:,} fresh held-out flights"
+            pairs.append((f"episode {event['data']['episode']}: {what}", change))
+        self._screen.facts("The model, before and after", pairs)
+        episodes = sorted({event["data"]["episode"] for event, _ in scores})
+        self._screen.facts("Where everything lies", [
+            ("configuration", str(self._folder / "driftsonde.yaml")),
+            ("state, logs", str(self._folder)),
+            *((f"episode {number}", f"s3://{BUCKET}/retrained/{MONITOR}/episode-{number}/  (manifest, prepared data, model, metrics, predictions)")
+              for number in episodes),
+            ("Slack messages", f"{len(self._slack.messages)} shown above"),
+        ])  # fmt: skip
+        self._screen.facts("Try next", [
+            ("your own files", "driftsonde check --baseline ref.parquet current.parquet"),
+            ("your own bucket", "driftsonde init && driftsonde config check && driftsonde up"),
+            ("this demo, left running", "make demo KEEP=1"),
+        ])  # fmt: skip
+
+    def _stay(self, stack: Stack) -> None:
+        from driftsonde.core.cli.up import wait_for_signal
+
+        self._screen.facts("Running until Ctrl-C", [
+            *((name, f"{stack.service_url(name)}/metrics") for name in ("detector", "retrainer", "notifier")),
+            ("status", f"driftsonde status --url {stack.service_url('detector')}"),
+            ("S3", f"{stack.endpoint}  (key and secret: test)"),
+        ])  # fmt: skip
+        wait_for_signal()
+
+    def _monitor(self, stack: Stack) -> dict[str, Any]:
+        monitors: list[dict[str, Any]] = fetch(stack.service_url("detector"), "/api/monitors")
+        return monitors[0]
+
+    def _until(self, stack: Stack, ready: Any, what: str, seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not ready():
+            for child in stack.children.values():
+                if not child.alive():
+                    raise DriftsondeError(f"{child.name} ended with exit code {child.process.returncode}:\n{child.tail()}")
+            if time.monotonic() > deadline:
+                raise DriftsondeError(f"{what} did not come within {seconds:.0f} s; logs are in {self._folder / 'logs'}")
+            time.sleep(0.05)
+
+
+def _config(webhook: Path, model: str, encoding: str) -> dict[str, Any]:
+    from driftsonde.core.local.demo.champion import HYPERPARAMETERS, IMAGE
+    from driftsonde.core.local.demo.flights import LABEL
+    from driftsonde.core.local.stack import ROLE
+
+    return {
+        "monitors": [{
+            "name": MONITOR,
+            "drops": f"s3://{BUCKET}/incoming/",
+            "baseline": {"uri": f"s3://{BUCKET}/train/", "backtest": "date:1d"},
+            "columns": {"ignore": ["date"], "label": LABEL},
+            # Five weeks pass in a minute here; a real monitor keeps the default of one training in 24 hours.
+            "retrain": {"recipe": "flights-xgb", "cooldown": "0s", "max_per_day": 10},
+            "notify": ["ml-oncall"],
+        }],
+        "recipes": {"flights-xgb": {
+            "role": ROLE,
+            "output": f"s3://{BUCKET}/retrained/",
+            "training": {"image": IMAGE, "hyperparameters": HYPERPARAMETERS},
+            "gate": {"metric": "auc", "direction": "max", "margin": 0.0},
+            "champion": {"model": model, "encoding": encoding},
+        }},
+        "channels": {"ml-oncall": {"type": "slack", "webhook_file": str(webhook), "allow_private": True}},
+    }  # fmt: skip

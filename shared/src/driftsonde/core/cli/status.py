@@ -1,0 +1,54 @@
+"""`driftsonde status`: what the detector knows."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from driftsonde.core.errors import DriftsondeError
+
+
+def status(
+    url: Annotated[str, typer.Option(envvar="DRIFTSONDE_URL", help="Where the detector answers.")] = "http://127.0.0.1:8080",
+    as_json: Annotated[bool, typer.Option("--json", help="What the read API says, as it is.")] = False,
+) -> None:
+    """Show monitors, their baselines, drops and episodes."""
+    monitors = fetch(url, "/api/monitors")
+    if as_json:
+        print(json.dumps(monitors, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console()
+    for monitor in monitors:
+        console.print(f"[bold]{monitor['name']}[/bold]  {_baseline(monitor)}", highlight=False)
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(monitor["drops"].items())) or "none yet"
+        console.print(f"  drops: {counts}", highlight=False)
+        for episode in monitor["episodes"]:
+            state = "[red]open[/red]" if episode["open"] else f"closed ({episode['cause']})"
+            console.print(f"  episode {episode['number']} {episode['kind']}: {state}  {episode['summary']}", highlight=False)
+
+
+def fetch(url: str, path: str) -> Any:
+    """Get JSON from the detector's read API.
+
+    Raises:
+        DriftsondeError: if it does not answer; the message says where to look.
+    """
+    import httpx
+
+    try:
+        answer = httpx.get(url.rstrip("/") + path, timeout=10)
+        answer.raise_for_status()
+    except httpx.HTTPError as exc:
+        raise DriftsondeError(f"the detector does not answer at {url}: {exc}; --url or DRIFTSONDE_URL says where it is") from exc
+    return answer.json()
+
+
+def _baseline(monitor: dict[str, Any]) -> str:
+    if monitor["baseline"]:
+        return f"baseline v{monitor['baseline']['version']}, {monitor['baseline']['rows']:,} rows"
+    building = monitor["building"]
+    return f"baseline is being built{': ' + building['error'] if building and building['error'] else ''}"

@@ -1,0 +1,1 @@
+"""Built-in algorithms: programs that keep the contract of SageMaker's own containers."""

@@ -1,0 +1,1 @@
+"""The state of one monitored dataset as pure values: its baseline, its windows, its episodes."""

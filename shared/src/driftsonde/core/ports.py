@@ -1,0 +1,159 @@
+"""What decision code may ask of the world, as Protocols; adapters and the fakes of `core.testing` implement them.
+
+Pure packages are imported for type checking only: the retrainer and the notifier load no numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from driftsonde.core.events import Event
+
+Outcome = str
+"""What became of a message: a label from a closed list, counted."""
+
+Handler = Callable[[Event], Awaitable[Outcome]]
+"""`async def handle(event) -> Outcome`; raises `PoisonError` or `RetryableError`, nothing else on purpose."""
+
+
+class Clock(Protocol):
+    """Wall time, injected so that tests decide it."""
+
+    def now(self) -> datetime:
+        """Return the time, aware, in UTC."""
+        ...
+
+
+class Lease(Protocol):
+    """One received message, held for a time."""
+
+    @property
+    def body(self) -> str:
+        """The message text."""
+        ...
+
+    @property
+    def deliveries(self) -> int:
+        """How often it has been received, this time included."""
+        ...
+
+    async def extend_forever(self) -> None:
+        """Renew at a third of the lease until cancelled."""
+        ...
+
+    async def delete(self) -> None:
+        """Settle: the message is done."""
+        ...
+
+    async def release(self, delay: float) -> None:
+        """Settle: deliver it again after `delay` seconds."""
+        ...
+
+    async def dead_letter(self, reason: str, detail: str) -> None:
+        """Settle: keep it, with its reason, where people look."""
+        ...
+
+
+class Queue(Protocol):
+    """A queue that delivers at least once, in any order."""
+
+    async def receive(self, slots: int) -> Sequence[Lease]:
+        """Wait for messages, at most one long poll; never more than `slots`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a HEAD tells of an object. `size` in bytes."""
+
+    size: int
+    etag: str
+    version: str | None
+    modified: datetime
+
+
+class ObjectStore(Protocol):
+    """S3 as far as it is needed. Every read can be pinned to a version or ETag."""
+
+    async def head(self, bucket: str, key: str, *, version: str | None = None) -> ObjectInfo:
+        """Raise `GoneError` when the object is not there."""
+        ...
+
+    async def read(
+        self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None
+    ) -> bytes:
+        """Return bytes `[start, stop)`; raise `SupersededError` when the pinned version was replaced."""
+        ...
+
+    async def write(self, bucket: str, key: str, body: bytes) -> None:
+        """Store an object whole."""
+        ...
+
+    def list(self, bucket: str, prefix: str) -> AsyncIterator[tuple[str, ObjectInfo]]:
+        """Yield (key, info) in key order."""
+        ...
+
+
+class Bus(Protocol):
+    """Publishes and delivers events at least once."""
+
+    async def publish(self, event: Event, *, attempt: int = 0) -> None:
+        """Return when the broker has stored the event; raise `RetryableError` otherwise.
+
+        The broker drops a repeat of the same event and attempt; a higher `attempt` is delivered again on purpose.
+        """
+        ...
+
+    def subscribe(self, service: str, types: Sequence[str], handle: Handler) -> None:
+        """Deliver every event of `types` (short names) to `handle`; durable under the service's name."""
+        ...
+
+
+JobState = Literal["pending", "running", "succeeded", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """One job as SageMaker sees it. `metrics`: final metrics by name; `outputs`: S3 addresses by name."""
+
+    state: JobState
+    detail: str = ""
+    metrics: Mapping[str, float] | None = None
+    artifact: str | None = None
+    seconds: float | None = None
+
+
+class TrainingJobs(Protocol):
+    """SageMaker as far as the retrainer needs it. Requests are SageMaker's own shapes."""
+
+    async def create(self, kind: str, request: Mapping[str, Any]) -> None:
+        """Create a resource; a repeat with our tag is adopted, a foreign one of that name is a `ConfigError`."""
+        ...
+
+    async def status(self, kind: str, name: str) -> JobStatus:
+        """Describe a job."""
+        ...
+
+    async def stop(self, kind: str, name: str) -> None:
+        """Ask a job to stop; done or unknown jobs are left alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a channel answered. `retry_after` (seconds) only with `retry`."""
+
+    outcome: Literal["delivered", "retry", "refused"]
+    detail: str = ""
+    retry_after: float | None = None
+
+
+class Channel(Protocol):
+    """One way to reach people. It tries once; the caller decides about another try."""
+
+    async def send(self, event: Event) -> Delivery:
+        """Deliver one event."""
+        ...

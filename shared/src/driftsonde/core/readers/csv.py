@@ -1,0 +1,117 @@
+"""CSV in blocks. Every cell is read as text; columns that look like numbers are turned into numbers batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from driftsonde.core.errors import UnreadableObject
+from driftsonde.core.readers.limits import Limits
+from driftsonde.core.readers.parquet import READ_ERRORS
+from driftsonde.core.readers.table import Wanted
+
+_DELIMITERS = (",", "\t", ";", "|")
+_GATHER_ROWS = 65_536
+
+
+class CsvReader:
+    """Reads a CSV object with a header line."""
+
+    def __init__(self, name: str, stream: IO[bytes], wanted: Wanted, text: frozenset[str], limits: Limits) -> None:
+        self.bad_rows = 0
+        self._name, self._text, self._limits = name, text, limits
+        first = _first_line(stream, name, limits.block_bytes)
+        header, delimiter = _header(first, name)
+        if len(header) > limits.max_columns:
+            raise UnreadableObject(f"{name} has {len(header)} columns, more than {limits.max_columns}", reason="too_large")
+        if len(set(header)) != len(header):
+            raise UnreadableObject(f"{name} names a column twice in its header")
+        self.names = set(header)
+        self._columns = [column for column in header if wanted(column)]
+        self._first = header[0]
+        self._header, self._delimiter, self._stream = header, delimiter, stream
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield gathered blocks."""
+        # With no wanted column, one is read all the same, to count the rows.
+        included = self._columns or [self._first]
+        try:
+            with pacsv.open_csv(
+                pa.PythonFile(self._stream, mode="r"),
+                read_options=pacsv.ReadOptions(block_size=self._limits.block_bytes, column_names=self._header, use_threads=False),
+                parse_options=pacsv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True, invalid_row_handler=self._skip),
+                convert_options=pacsv.ConvertOptions(
+                    column_types=dict.fromkeys(included, pa.string()), include_columns=included,
+                    strings_can_be_null=True, quoted_strings_can_be_null=True, null_values=[""],
+                ),
+            ) as reader:  # fmt: skip
+                for batch in _gather(reader):
+                    yield self._typed(batch)
+        except READ_ERRORS as exc:
+            if "Empty CSV file" not in str(exc):  # a header and nothing else: an object with no rows
+                raise UnreadableObject(f"{self._name} is not readable CSV: {exc}") from exc
+
+    def _skip(self, _row: pacsv.InvalidRow) -> str:
+        self.bad_rows += 1
+        return "skip"
+
+    def _typed(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        names = batch.schema.names
+        arrays = [column if name in self._text else _as_numbers(column) for name, column in zip(names, batch.columns, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, names=names)
+
+
+def _as_numbers(column: pa.Array) -> pa.Array:
+    """Return a column as numbers if every value of it is one, else as it is."""
+    if column.null_count == len(column):
+        return pa.nulls(len(column))
+    try:
+        return pc.cast(column, pa.float64())
+    except pa.ArrowInvalid:
+        return column
+
+
+def _gather(reader: pacsv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
+    """Join blocks until they are worth counting: a look-up in the bins costs the same for few rows as for many."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in reader:
+        waiting.append(batch)
+        if sum(part.num_rows for part in waiting) >= _GATHER_ROWS:
+            yield pa.concat_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_batches(waiting)
+
+
+def _first_line(stream: IO[bytes], name: str, limit: int) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n") and len(line) <= limit:
+        byte = stream.read(1)
+        if not byte:
+            break
+        line += byte
+        if bytes(line) in (b"\n", b"\r\n"):
+            line.clear()
+    if len(line) > limit:
+        raise UnreadableObject(f"{name} has a header line of more than {limit} bytes", reason="too_large")
+    return bytes(line)
+
+
+def _header(line: bytes, name: str) -> tuple[list[str], str]:
+    try:
+        text = line.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as exc:
+        raise UnreadableObject(f"{name} is not UTF-8: {exc}") from exc
+    if not text or "\x00" in text:
+        raise UnreadableObject(f"{name} has no header line")
+    import csv
+
+    delimiter = max(_DELIMITERS, key=text.count) if any(mark in text for mark in _DELIMITERS) else ","
+    try:
+        return next(csv.reader([text], delimiter=delimiter)), delimiter
+    except csv.Error as exc:
+        raise UnreadableObject(f"{name} has no readable header line: {exc}") from exc

@@ -1,0 +1,87 @@
+"""JSON Lines in blocks of whole lines. A block that Arrow refuses is read line by line, so that one bad line costs one row."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.json as pajson
+
+from driftsonde.core.errors import UnreadableObject
+from driftsonde.core.readers.limits import Limits
+from driftsonde.core.readers.table import Wanted
+
+_BLOCKS = 4
+
+
+class JsonReader:
+    """Reads one JSON object per line."""
+
+    def __init__(self, name: str, stream: IO[bytes], wanted: Wanted, limits: Limits) -> None:
+        self.names: set[str] = set()
+        self.bad_rows = 0
+        self._name, self._stream, self._wanted, self._limits = name, stream, wanted, limits
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield one batch a block; types are inferred block by block."""
+        for block in self._blocks():
+            table = self._parse(block)
+            self.names |= set(table.schema.names)
+            if len(self.names) > self._limits.max_columns:
+                raise UnreadableObject(f"{self._name} has more than {self._limits.max_columns} columns", reason="too_large")
+            columns = [name for name in table.schema.names if self._wanted(name)]
+            # With no wanted column there is still something to count the rows by.
+            yield from table.select(columns or table.schema.names[:1]).to_batches()
+
+    def _blocks(self) -> Iterator[bytes]:
+        rest = b""
+        while chunk := self._stream.read(self._limits.block_bytes * _BLOCKS):
+            whole, newline, tail = (rest + chunk).rpartition(b"\n")
+            if newline:
+                yield whole
+            if len(tail) > self._limits.block_bytes:
+                raise UnreadableObject(f"{self._name} has a line of more than {self._limits.block_bytes} bytes", reason="too_large")
+            rest = tail
+        if rest.strip():
+            yield rest
+
+    def _parse(self, block: bytes) -> pa.Table:
+        try:
+            return pajson.read_json(
+                io.BytesIO(block), read_options=pajson.ReadOptions(use_threads=False, block_size=max(len(block) + 1, 1024))
+            )
+        except (pa.ArrowException, ValueError):
+            return self._parse_lines(block)
+
+    def _parse_lines(self, block: bytes) -> pa.Table:
+        rows: list[dict[str, Any]] = []
+        for line in block.splitlines():
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            if isinstance(row, dict):
+                rows.append(row)
+            else:
+                self.bad_rows += 1
+        names = dict.fromkeys(name for row in rows for name in row)
+        return pa.table({_utf8(name): _column([row.get(name) for row in rows]) for name in names})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Return values as an array; what has no common type becomes text."""
+    try:
+        return pa.array(values)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError):
+        texts = (value if isinstance(value, str | None) else json.dumps(value) for value in values)
+        return pa.array([text if text is None else _utf8(text) for text in texts])
+
+
+def _utf8(text: str) -> str:
+    """Replace lone surrogates, which JSON can spell and UTF-8 cannot."""
+    return text.encode("utf-8", "replace").decode()

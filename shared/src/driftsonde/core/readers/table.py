@@ -1,0 +1,126 @@
+"""Which format an object has, and the reader for it."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from typing import IO, Any, Literal, Protocol, cast
+
+import pyarrow as pa
+
+from driftsonde.core.errors import UnreadableObject
+from driftsonde.core.readers.limits import Limits
+from driftsonde.core.readers.source import RangeFile, Source
+
+Format = Literal["auto", "parquet", "csv", "jsonl"]
+Wanted = Callable[[str], bool]
+
+_PARQUET, _GZIP, _ZSTD = b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_ENDINGS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "csv", ".txt": "csv",
+            ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl"}  # fmt: skip
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+class TableReader(Protocol):
+    """Reads one object once.
+
+    Attributes:
+        names: every column name met so far, wanted or not.
+        bad_rows: rows that could not be parsed, so far.
+    """
+
+    names: set[str]
+    bad_rows: int
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Yield the wanted columns, batch by batch; a column's type may differ from batch to batch.
+
+        Raises:
+            UnreadableObject: if the bytes are not what they should be.
+        """
+        ...
+
+
+def open_table(
+    source: Source, *, wanted: Wanted = lambda _: True, text: Collection[str] = (), form: Format = "auto", limits: Limits | None = None
+) -> TableReader:
+    """Return the reader for an object.
+
+    Args:
+        source: the object.
+        wanted: which columns to read.
+        text: columns whose values are names even where they look like numbers (in CSV, `01234` stays `01234`).
+        form: the format; `auto` tells by content first and by name second.
+        limits: bounds.
+
+    Raises:
+        UnreadableObject: if the object is empty or its format cannot be told.
+    """
+    from driftsonde.core.readers.csv import CsvReader
+    from driftsonde.core.readers.json import JsonReader
+    from driftsonde.core.readers.parquet import ParquetReader
+
+    limits = limits or Limits()
+    if source.size == 0:
+        raise UnreadableObject(f"{source.name} is empty (0 bytes)", reason="unreadable")
+    head = source.read(0, min(source.size, 4096))
+    detected = _detect(source, head) if form == "auto" else form
+    if detected == "parquet":
+        return ParquetReader(source, wanted, limits)
+    stream = _unpacked(source, head, limits)
+    if detected == "csv":
+        return CsvReader(source.name, stream, wanted, frozenset(text), limits)
+    return JsonReader(source.name, stream, wanted, limits)
+
+
+def _detect(source: Source, head: bytes) -> str:
+    if head.startswith(_PARQUET):
+        return "parquet"
+    name = source.name.lower().removesuffix(".gz").removesuffix(".zst")
+    by_name = next((form for ending, form in _ENDINGS.items() if name.endswith(ending)), None)
+    if by_name == "parquet":
+        raise UnreadableObject(f"{source.name} is named Parquet but does not begin with PAR1")
+    if by_name:
+        return by_name
+    if head.startswith((_GZIP, _ZSTD)):
+        return "csv"
+    if head.lstrip().startswith(b"{"):
+        return "jsonl"
+    if b"\x00" in head:
+        raise UnreadableObject(f"{source.name} is binary and of no known format; set `format`", reason="unknown_format")
+    return "csv"
+
+
+def _unpacked(source: Source, head: bytes, limits: Limits) -> IO[bytes]:
+    file = RangeFile(source)
+    if head.startswith(_GZIP):
+        return cast("IO[bytes]", _Bounded(gzip.GzipFile(fileobj=io.BufferedReader(file, 1 << 16)), source.name, limits.max_unpacked_bytes))
+    if head.startswith(_ZSTD):
+        # Arrow's, because zstandard's own reader ends quietly where a frame was cut off.
+        reader = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+        return cast("IO[bytes]", _Bounded(reader, source.name, limits.max_unpacked_bytes))
+    if head.startswith(_UTF16):
+        raise UnreadableObject(f"{source.name} is UTF-16; only UTF-8 is read")
+    return cast("IO[bytes]", _Bounded(file, source.name, limits.max_unpacked_bytes))
+
+
+class _Bounded(io.RawIOBase):
+    """Reads from a stream, turns every fault of a decompressor into one error, and stops at a limit."""
+
+    def __init__(self, stream: Any, name: str, limit: int) -> None:
+        self._stream, self._name, self._left = stream, name, limit
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            data: bytes = self._stream.read(size)
+        except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as exc:
+            raise UnreadableObject(f"{self._name} cannot be decompressed: {exc}") from exc
+        self._left -= len(data)
+        if self._left < 0:
+            raise UnreadableObject(f"{self._name} unpacks to more than the limit", reason="too_large")
+        return data

@@ -1,0 +1,72 @@
+"""Settings of a process: one `DRIFTSONDE_*` variable each; what is watched stands in `driftsonde.yaml` (core.config)."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from driftsonde.core.config import explain
+from driftsonde.core.errors import ConfigError
+
+BAD_CONFIG = 78
+"""Exit code for a configuration mistake (EX_CONFIG of sysexits.h)."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service has."""
+
+    model_config = SettingsConfigDict(env_prefix="DRIFTSONDE_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    config: Path = Field(Path("driftsonde.yaml"), description="The configuration file.")
+    database_url: SecretStr = Field(
+        description="SQLAlchemy URL of this service's state: sqlite:///path or postgresql://user:password@host/db?options=-csearch_path=..."
+    )
+    bus_url: SecretStr = Field(SecretStr("nats://127.0.0.1:4222"), description="nats://[user:password@]host:port")
+    replicas: int = Field(1, ge=1, description="How many replicas run; more than one needs PostgreSQL.")
+    deployment: str = Field("default", min_length=1, max_length=64, description="Tells deployments in one AWS account apart.")
+    host: str = Field("127.0.0.1", description="Address of /metrics, /livez and /readyz.")
+    port: int = Field(ge=0, le=65535)
+    grace: timedelta = Field(timedelta(seconds=25), description="Seconds to finish after SIGTERM.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    republish_every: timedelta = Field(timedelta(hours=1), description="Open episodes and plans are published again this often.")
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Read the environment.
+
+        Raises:
+            ConfigError: naming each variable that is missing or wrong.
+        """
+        try:
+            return cls(**overrides)
+        except ValidationError as exc:
+            names = explain(exc)
+            raise ConfigError(f"environment: {names} (each key is a variable DRIFTSONDE_<KEY>)") from exc
+
+    def printable(self) -> str:
+        """Return the settings as JSON with every secret masked; for `--print-config`."""
+        shown = {}
+        for key, value in self:
+            if isinstance(value, SecretStr):
+                value = mask_url(value.get_secret_value())
+            shown[key] = value if isinstance(value, int | float | None) else str(value)
+        return json.dumps(shown, indent=2)
+
+
+def mask_url(url: str) -> str:
+    """Return a URL with its password, token and query hidden; a text that is no URL is hidden whole."""
+    head, at, tail = url.rpartition("@")
+    if at:  # by hand: a password with an unescaped slash ends the network part for urlsplit, and would be shown
+        scheme, _, credentials = head.partition("://")
+        user, colon, _ = credentials.partition(":")
+        url = f"{scheme}://{user if colon else ''}:***@{tail}"
+    parts = urlsplit(url)
+    if not parts.scheme:
+        return "***" if url else ""
+    return urlunsplit((parts.scheme, parts.netloc, parts.path, "***" if parts.query else "", ""))

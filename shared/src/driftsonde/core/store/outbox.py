@@ -1,0 +1,169 @@
+"""Events are stored with the state they announce and published afterwards, so neither can be lost without the other.
+
+The inbox is the other end: the ids of events already handled, written in the transaction of their effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+
+from prometheus_client import Counter, Gauge
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, Text, func, select, update
+
+from driftsonde.core.errors import RetryableError
+from driftsonde.core.events import Event, Fact, parse_event
+from driftsonde.core.lifecycle import Health, wait_or_stop
+from driftsonde.core.log import get_logger
+from driftsonde.core.ports import Bus, Clock
+from driftsonde.core.store.engine import Database, UtcDateTime
+
+log = get_logger(__name__)
+_BATCH = 200
+_POLL_SECONDS = 1.0
+INBOX_KEPT = timedelta(days=30)
+
+
+def outbox_table(metadata: MetaData) -> Table:
+    """Declare the outbox in a service's schema."""
+    return Table(
+        "outbox", metadata,
+        Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+        Column("event_id", String(32), nullable=False, unique=True),
+        Column("monitor", String(32), nullable=False),
+        Column("body", Text, nullable=False),
+        Column("created_at", UtcDateTime, nullable=False),
+        Column("published_at", UtcDateTime),
+        Column("attempt", Integer, nullable=False, default=0),
+        Index("outbox_unpublished", "published_at", "id"),
+    )  # fmt: skip
+
+
+def inbox_table(metadata: MetaData) -> Table:
+    """Declare the inbox in a service's schema."""
+    return Table(
+        "inbox", metadata,
+        Column("event_id", String(32), primary_key=True),
+        Column("handled_at", UtcDateTime, nullable=False, index=True),
+    )  # fmt: skip
+
+
+class Outbox:
+    """Writes facts into a service's outbox, and remembers handled events in its inbox."""
+
+    def __init__(self, database: Database, outbox: Table, inbox: Table, clock: Clock) -> None:
+        self.database = database
+        self.table = outbox
+        self._inbox = inbox
+        self._clock = clock
+
+    def add(self, connection: Connection, facts: Iterable[Fact]) -> list[str]:
+        """Store facts in the caller's transaction; returns their event ids. A fact that is already there is left as it was."""
+        ids = []
+        for fact in facts:
+            event = Event.of(fact, time=self._clock.now())
+            values = {
+                "event_id": event.id, "monitor": event.subject, "body": event.to_json().decode(),
+                "created_at": event.time, "attempt": 0,
+            }  # fmt: skip
+            connection.execute(self.database.upsert(self.table, values, key=("event_id",)))
+            ids.append(event.id)
+        return ids
+
+    def first_time(self, connection: Connection, event: Event) -> bool:
+        """Note that `event` is handled in the caller's transaction; False when it was handled before."""
+        values = {"event_id": event.id, "handled_at": self._clock.now()}
+        insert = self.database.upsert(self._inbox, values, key=("event_id",)).returning(self._inbox.c.event_id)
+        # RETURNING, not rowcount: psycopg answers -1 for an insert, whether or not there was a conflict.
+        return connection.execute(insert).first() is not None
+
+    def forget_old(self, connection: Connection) -> None:
+        """Delete what is older than any broker keeps."""
+        horizon = self._clock.now() - INBOX_KEPT
+        connection.execute(self._inbox.delete().where(self._inbox.c.handled_at < horizon))
+        connection.execute(self.table.delete().where(self.table.c.published_at < horizon))
+
+
+class Relay:
+    """Publishes what the outbox holds, in order per monitor, and again what a forgetful broker must not lose.
+
+    Args:
+        outbox: the service's outbox.
+        bus: where to.
+        current: selects the event ids that are published again every `republish_every` (open episodes, open plans).
+        published: counts publications.
+        depth: shows how many events wait.
+    """
+
+    def __init__(
+        self, outbox: Outbox, bus: Bus, clock: Clock, health: Health, *,
+        current: Callable[[Connection], Sequence[str]], republish_every: timedelta, published: Counter, depth: Gauge,
+    ) -> None:  # fmt: skip
+        self._outbox, self._bus, self._clock, self._health = outbox, bus, clock, health
+        self._current, self._every = current, republish_every
+        self._published, self._depth = published, depth
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        """Say that a transaction added something."""
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until `stop` is set; a broker that is away is tried again for ever."""
+        while not stop.is_set():
+            self._health.beat("relay")
+            self._wake.clear()
+            try:
+                await self._outbox.database.run(self._rearm)
+                more = await self.publish_once()
+                self._health.report("relay", None)
+            except RetryableError as exc:
+                self._health.report("relay", str(exc))
+                log.warning("cannot publish", error=str(exc))
+                await wait_or_stop(stop, exc.retry_after)
+                continue
+            if not more:
+                await self._sleep(stop)
+
+    async def publish_once(self) -> bool:
+        """Publish one batch; True when there may be more.
+
+        Selects by "unpublished", never by "id greater than the last": transactions commit out of id order.
+        """
+        rows = await self._outbox.database.look(self._unpublished)
+        for row in rows:
+            await self._bus.publish(parse_event(row.body.encode()), attempt=row.attempt)
+            await self._outbox.database.run(self._mark, row.id, row.attempt)
+            self._published.inc()
+        self._depth.set(await self._outbox.database.look(self._waiting))
+        return len(rows) == _BATCH
+
+    def _unpublished(self, connection: Connection) -> Sequence[object]:
+        table = self._outbox.table
+        return connection.execute(select(table).where(table.c.published_at.is_(None)).order_by(table.c.id).limit(_BATCH)).all()
+
+    def _waiting(self, connection: Connection) -> int:
+        table = self._outbox.table
+        return connection.scalar(select(func.count()).select_from(table).where(table.c.published_at.is_(None))) or 0
+
+    def _mark(self, connection: Connection, row_id: int, attempt: int) -> None:
+        table = self._outbox.table
+        connection.execute(
+            update(table).where(table.c.id == row_id, table.c.attempt == attempt).values(published_at=self._clock.now())
+        )
+
+    def _rearm(self, connection: Connection) -> None:
+        table = self._outbox.table
+        overdue = self._clock.now() - self._every
+        connection.execute(
+            update(table)
+            .where(table.c.event_id.in_(self._current(connection)), table.c.published_at < overdue)
+            .values(published_at=None, attempt=table.c.attempt + 1)
+        )
+
+    async def _sleep(self, stop: asyncio.Event) -> None:
+        waiters = [asyncio.create_task(self._wake.wait()), asyncio.create_task(stop.wait())]
+        await asyncio.wait(waiters, timeout=_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for waiter in waiters:
+            waiter.cancel()

@@ -1,0 +1,55 @@
+"""What differs between the databases, on a real PostgreSQL with two replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from driftsonde.core.ports import Delivery
+from driftsonde.core.store.engine import Database
+from driftsonde.notifier import store as tables
+
+from .support import SECOND, ListChannel, Rig, detected, rejected, resolved
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The URL of a running PostgreSQL."""
+    with warnings.catch_warnings():  # platformdirs warns where no XDG_RUNTIME_DIR is set
+        warnings.simplefilter("ignore")
+        from pgserver.postgres_server import get_server
+    # Not below pytest's folder, which is private: as root pgserver runs PostgreSQL as another user.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o777)
+        server = get_server(folder)
+        yield str(server.get_uri())
+        server.cleanup()
+
+
+async def test_two_replicas_on_postgres_send_each_message_once(tmp_path: Path, postgres: str) -> None:
+    database = Database(postgres, replicas=2)
+    database.migrate(tables.MIGRATIONS)
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
+    database.close()
+    channel = ListChannel()
+    channel.answers.append(Delivery("retry", "HTTP 429", 5.0))
+    rig = Rig(tmp_path, {"ops": channel}, url=postgres)
+    other = rig.queue("ops", channel)
+    await rig.tell(detected(7), resolved(7), detected(8), resolved(9), detected(9), rejected("a"), rejected("b"))
+    await rig.tell(detected(7), attempt=1)
+    assert rig.outcomes == ["queued", "queued", "queued", "queued", "stale", "queued", "folded", "duplicate"]
+    for _ in range(40):
+        await asyncio.gather(rig.queues["ops"].step(), other.step())
+        rig.clock.advance(SECOND / 2)
+    assert len(channel.sent) == 6
+    assert [event.data.TYPE for event in channel.sent if event.data.episode == 7][-2:] == ["drift.detected", "drift.resolved"]
+    assert len(rig.announced()) == 5
+    rig.close()
