@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from driftsonde.core.config import explain
+from driftsonde.core.config import Duration, explain
 from driftsonde.core.errors import ConfigError
 
 BAD_CONFIG = 78
@@ -32,9 +32,9 @@ class ServiceSettings(BaseSettings):
     deployment: str = Field("default", min_length=1, max_length=64, description="Tells deployments in one AWS account apart.")
     host: str = Field("127.0.0.1", description="Address of /metrics, /livez and /readyz.")
     port: int = Field(ge=0, le=65535)
-    grace: timedelta = Field(timedelta(seconds=25), description="Seconds to finish after SIGTERM.")
+    grace: Duration = Field(timedelta(seconds=25), description="Time to finish after SIGTERM, e.g. 25s.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
-    republish_every: timedelta = Field(timedelta(hours=1), description="Open episodes and plans are published again this often.")
+    republish_every: Duration = Field(timedelta(hours=1), description="Open episodes and plans are published again this often.")
 
     @classmethod
     def load(cls, **overrides: Any) -> Self:

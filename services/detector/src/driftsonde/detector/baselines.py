@@ -31,7 +31,7 @@ from driftsonde.detector.policy import build_options
 
 log = get_logger(__name__)
 
-CLAIM = timedelta(minutes=2)
+CLAIM = timedelta(seconds=30)  # after a crash, this long until another takes the build over
 _RETRY = timedelta(seconds=15)
 _POLL_SECONDS = 2.0
 

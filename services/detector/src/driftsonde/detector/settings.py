@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from driftsonde.core.config import Duration
 from driftsonde.core.settings import ServiceSettings
 
 
@@ -17,7 +18,7 @@ class DetectorSettings(ServiceSettings):
     dead_letter_url: str = Field(description="SQS queue for what can never be read; replayed by people.")
     port: int = Field(8080, ge=0, le=65535)
     slots: int = Field(4, ge=1, le=64, description="Drops measured at the same time.")
-    lease: timedelta = Field(timedelta(seconds=60), description="Lease on one message; renewed at a third of it.")
+    lease: Duration = Field(timedelta(seconds=60), description="Lease on one message; renewed at a third of it.")
     poll_seconds: int = Field(10, ge=0, le=20, description="Long poll; a stop waits for it to end.")
 
     @model_validator(mode="after")

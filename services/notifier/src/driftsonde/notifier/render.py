@@ -20,7 +20,7 @@ _ENTITIES: Final = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 # Escaping stops <!channel>; a bare @channel is only linked when parsing is on, which the receiving side decides.
 _MENTION = re.compile(r"@(?=channel|here|everyone|group)", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
-_SHORTENED = "… shortened; the report has every column."
+_SHORTENED = "… shortened; `driftsonde status` has every episode."
 
 
 def plain_text(event: Event) -> str:

@@ -81,20 +81,20 @@ def _detected(fact: DriftDetected) -> tuple[str, Sequence[str]]:
     if fact.trainable:
         done = "What is done: the retrainer decides whether to train; its decision and result follow here."
     else:
-        done = "What is done: nothing is trained, because only nulls, invalid or unseen values moved. Fix the data at its source."
+        done = "What is done: nothing is trained, because missing, invalid or unseen values rose. Fix the data at its source."
     title = f"Drift: {fact.monitor}, {_count(len(fact.columns), 'column')} moved"
-    return title, (*_moved(fact.summary, fact.columns, fact.checks), _since(fact.window, fact.baseline), done, _report(fact))
+    return title, (*_moved(fact.summary, fact.columns, fact.checks), _since(fact.window, fact.baseline), done)
 
 
 def _untrusted(fact: DataUntrusted) -> tuple[str, Sequence[str]]:
     done = "What is done: nothing is trained on this data. Fix it at its source."
     title = f"Broken data: {fact.monitor}"
-    return title, (*_moved(fact.summary, fact.columns, fact.checks), _since(fact.window, fact.baseline), done, _report(fact))
+    return title, (*_moved(fact.summary, fact.columns, fact.checks), _since(fact.window, fact.baseline), done)
 
 
 def _resolved(fact: DriftResolved) -> tuple[str, Sequence[str]]:
     what = "Drift" if fact.kind == "drift" else "Broken data"
-    return f"Resolved: {fact.monitor}", (f"{what} is over. {_CAUSES[fact.cause]}", _report(fact))
+    return f"Resolved: {fact.monitor}", (f"{what} is over. {_CAUSES[fact.cause]}",)
 
 
 def _rejected(fact: DropRejected) -> tuple[str, Sequence[str]]:
@@ -191,9 +191,6 @@ def _scores(scores: Scores) -> str:
         f"({better} is better, margin {scores.margin:.3g}, {scores.rows:,} held-out rows)."
     )
 
-
-def _report(fact: Fact) -> str:
-    return f"Report: driftsonde report --episode {fact.monitor}/{fact.episode}" if fact.episode else ""
 
 
 def _reason(reason: str) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftsonde.core.errors import UnreadableObject
+from driftsonde.core.readers.footer import Chunk, column_chunks
 from driftsonde.core.readers.limits import MIB, Limits
-from driftsonde.core.readers.source import RangeFile, Source, Span, coalesce
+from driftsonde.core.readers.source import RangeFile, Source, coalesce
 from driftsonde.core.readers.table import Wanted
 
 # Everything that pyarrow was seen to raise on damaged files; an error of the source itself passes through.
 READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, OverflowError, MemoryError, TypeError)
 _BUFFER = MIB
+_MAX_PLANNED = 4 * MIB  # a footer beyond this takes seconds to walk through
+_TAIL = struct.Struct("<I4x")  # the footer's length, then PAR1
 
 
 class ParquetReader:
@@ -22,7 +27,7 @@ class ParquetReader:
 
     def __init__(self, source: Source, wanted: Wanted, limits: Limits) -> None:
         self.bad_rows = 0
-        self._name, self._limits = source.name, limits
+        self._name, self._size, self._limits = source.name, source.size, limits
         self._file = RangeFile(source, block=_BUFFER)
         try:
             # One read-ahead block of the tail holds most footers.
@@ -46,8 +51,11 @@ class ParquetReader:
         metadata = self._parquet.metadata
         rows = 0
         try:
+            chunks = self._chunks()
+            wanted = set(self._columns)
             for group in range(metadata.num_row_groups):
-                spans = coalesce(self._spans(group))
+                mine = chunks[group] if group < len(chunks) else []
+                spans = coalesce([(chunk.start, chunk.stop) for chunk in mine if chunk.column in wanted])
                 fits = sum(stop - start for start, stop in spans) <= self._limits.prefetch_bytes
                 self._file.plan(spans if fits else [])
                 for batch in self._parquet.iter_batches(
@@ -60,14 +68,13 @@ class ParquetReader:
         if rows != metadata.num_rows:
             raise UnreadableObject(f"{self._name} holds {rows} rows, its footer says {metadata.num_rows}")
 
-    def _spans(self, group: int) -> list[Span]:
-        row_group = self._parquet.metadata.row_group(group)
-        spans = []
-        for index in range(row_group.num_columns):
-            chunk = row_group.column(index)
-            if chunk.path_in_schema.split(".")[0] in self._columns:
-                first = chunk.data_page_offset
-                if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-                    first = min(first, chunk.dictionary_page_offset)
-                spans.append((first, first + chunk.total_compressed_size))
-        return spans
+    def _chunks(self) -> list[list[Chunk]]:
+        try:
+            self._file.seek(-_TAIL.size, io.SEEK_END)
+            (length,) = _TAIL.unpack(self._file.read(_TAIL.size))
+            if length > _MAX_PLANNED:
+                return []
+            self._file.seek(-_TAIL.size - length, io.SEEK_END)
+            return column_chunks(self._file.read(length), self._size)
+        except (ValueError, struct.error):
+            return []

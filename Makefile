@@ -1,0 +1,78 @@
+# The front door. `make demo` and `make test` work on a fresh machine with Python 3.11+, make and git.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+MEMBERS := shared services/detector services/retrainer services/notifier
+EDITABLE := $(foreach member,$(MEMBERS),-e $(member))
+PYPROJECTS := $(foreach member,$(MEMBERS),$(member)/pyproject.toml)
+export DRIFTSONDE_MINISTACK ?= $(CURDIR)/.tools/ministack/bin/ministack
+
+# Runs $(2), says what it does and how long it took.
+define step
+@printf '→ %s …\n' '$(1)'; began=$$(date +%s); $(2); printf '  %s s\n' "$$(( $$(date +%s) - began ))"
+endef
+
+.PHONY: help setup demo test check lint types imports docs docs-check lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/.demo .tools/ministack/.done ## Watch drops become verdicts, a retrained model, predictions and messages (2 minutes); KEEP=1 leaves it running
+	@$(BIN)/driftsonde demo $(if $(KEEP),--keep)
+
+test: setup ## Run the whole test suite
+	@printf '→ run the tests …\n'; $(BIN)/python -m pytest
+
+check: setup lint types imports docs-check test ## Everything that CI runs
+
+setup: $(VENV)/.dev .tools/ministack/.done ## Install everything for development
+
+lint:
+	$(call step,lint and format,$(BIN)/ruff check -q . && $(BIN)/ruff format -q --check .)
+
+types:
+	$(call step,check types,$(BIN)/mypy $(foreach member,$(MEMBERS),$(member)/src) tests docs/generate.py)
+
+imports:
+	$(call step,check who imports whom,$(BIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; })
+
+docs: setup ## Generate docs/: event schemas, AsyncAPI, configuration
+	@$(BIN)/python docs/generate.py
+
+docs-check:
+	$(call step,check that generated docs are current,$(BIN)/python docs/generate.py --check)
+
+lock: $(VENV)/.uv ## Resolve all dependencies again and write requirements/*.txt (hashed; no registry address in them)
+	@$(UV) lock -q --upgrade
+	@for group in demo dev; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group --no-header --no-annotate -o requirements/$$group.txt > /dev/null; done
+	@for name in detector retrainer notifier; do \
+	  extras=$$([ $$name = retrainer ] && echo "--extra sagemaker --extra steps" || true); \
+	  $(UV) export -q --frozen --no-emit-workspace --no-dev --package driftsonde-$$name $$extras --no-header --no-annotate -o requirements/$$name.txt > /dev/null; done
+	@echo 'ministack==1.5.33' | $(UV) pip compile -q --generate-hashes --no-header --no-annotate --universal --python-version 3.11 - -o requirements/emulator.txt
+	@echo 'uv>=0.9' | $(UV) pip compile -q --generate-hashes --no-header --no-annotate --universal --python-version 3.11 - -o requirements/bootstrap.txt
+
+clean: ## Remove what make made
+	rm -rf $(VENV) .tools .driftsonde .mypy_cache .ruff_cache .pytest_cache .lint-imports.log
+
+$(VENV)/.uv: requirements/bootstrap.txt
+	$(call step,make a virtual environment with uv,$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None' && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt)
+	@touch $@
+
+$(VENV)/.demo: $(VENV)/.uv requirements/demo.txt $(PYPROJECTS)
+	$(call step,install what the demo needs,$(UV) pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/demo.txt)
+	$(call step,install driftsonde itself,$(UV) pip install -q --python $(BIN)/python --no-deps $(EDITABLE))
+	@touch $@
+
+# On top of the demo's: one environment for both, from one resolution.
+$(VENV)/.dev: $(VENV)/.demo requirements/dev.txt
+	$(call step,install what development needs,$(UV) pip install -q --python $(BIN)/python --compile-bytecode --require-hashes -r requirements/dev.txt)
+	@touch $@
+
+# The emulator pins botocore to another version than ours, so it has an environment of its own.
+.tools/ministack/.done: $(VENV)/.uv requirements/emulator.txt
+	$(call step,install the AWS emulator in an environment of its own,$(PYTHON) -m venv .tools/ministack && $(UV) pip install -q --python .tools/ministack/bin/python --compile-bytecode --require-hashes -r requirements/emulator.txt)
+	@touch $@
