@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -15,6 +16,9 @@ from driftsonde.core.readers.limits import Limits
 from driftsonde.core.readers.table import Wanted
 
 _BLOCKS = 4
+_NO_OBJECT = re.compile(rb"^[ \t\r]*[^{ \t\r\n]", re.MULTILINE)
+_MAX_OPENING = 500
+_NOT_OPENING = bytes(set(range(256)) - set(b"[{\n"))
 
 
 class JsonReader:
@@ -49,6 +53,8 @@ class JsonReader:
             yield rest
 
     def _parse(self, block: bytes) -> pa.Table:
+        if not _is_safe(block):
+            return self._parse_lines(block)
         try:
             return pajson.read_json(
                 io.BytesIO(block), read_options=pajson.ReadOptions(use_threads=False, block_size=max(len(block) + 1, 1024))
@@ -73,13 +79,26 @@ class JsonReader:
         return pa.table({_utf8(name): _column([row.get(name) for row in rows]) for name in names})
 
 
+def _is_safe(block: bytes) -> bool:
+    """Say whether Arrow can be trusted with a block: it crashes on a first line `null`, and on nesting of some ten thousand levels."""
+    if _NO_OBJECT.search(block):
+        return False
+    return max(map(len, block.translate(None, _NOT_OPENING).split(b"\n"))) <= _MAX_OPENING
+
+
 def _column(values: list[Any]) -> pa.Array:
     """Return values as an array; what has no common type becomes text."""
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError):
-        texts = (value if isinstance(value, str | None) else json.dumps(value) for value in values)
-        return pa.array([text if text is None else _utf8(text) for text in texts])
+        return pa.array([None if value is None else _utf8(value if isinstance(value, str) else _dumped(value)) for value in values])
+
+
+def _dumped(value: Any) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:  # read just within the limit, written just beyond it
+        return "..."
 
 
 def _utf8(text: str) -> str:
