@@ -10,7 +10,6 @@ import asyncio
 import io
 import json
 import random
-import sqlite3
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -21,6 +20,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
 
 from driftsonde.core.aws.session import aws_client
 from driftsonde.core.counting import count_object
@@ -75,8 +76,8 @@ def config(webhook: Path) -> dict[str, Any]:
 class Loop:
     """The running stack, and what the test does to it."""
 
-    def __init__(self, stack: Stack, slack: SlackReceiver, folder: Path) -> None:
-        self.stack, self.slack, self.folder = stack, slack, folder
+    def __init__(self, stack: Stack, slack: SlackReceiver, folder: Path, databases: dict[str, Engine]) -> None:
+        self.stack, self.slack, self.folder, self.databases = stack, slack, folder, databases
         self.drops = {f"incoming/{n:02d}.parquet": parquet(frame(100 + n, 0.8 if n >= QUIET else 0.0)) for n in range(QUIET + DRIFTED)}
 
     async def upload(self) -> list[str]:
@@ -103,8 +104,8 @@ class Loop:
                 await sqs.send_message(QueueUrl=self.stack.queue_url(INTAKE), MessageBody=body)
 
     def query(self, service: str, statement: str) -> list[tuple[Any, ...]]:
-        with sqlite3.connect(f"file:{self.folder / service}.sqlite?mode=ro", uri=True, timeout=20) as connection:
-            return connection.execute(statement).fetchall()
+        with self.databases[service].connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
 
     def jobs(self) -> list[dict[str, Any]]:
         url = f"http://127.0.0.1:{self.stack.ports['sagemaker']}/_local/jobs"
@@ -140,14 +141,34 @@ def eventually(check: Callable[[], bool], what: str, seconds: float = 60.0) -> N
         time.sleep(0.1)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, Engine]]:
+    """The state of each service: a file, or a database of its own."""
+    if request.param == "sqlite":
+        yield {name: create_engine(f"sqlite:///{tmp_path / name}.sqlite") for name in SERVICES}
+        return
+    server = make_url(request.getfixturevalue("postgres_server")).set(drivername="postgresql+psycopg")
+    names = {name: f"kill_{name}_{random.randrange(10**9)}" for name in SERVICES}
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for name in names.values():
+            connection.execute(text(f"create database {name}"))
+    engines = {service: create_engine(server.set(database=name)) for service, name in names.items()}
+    yield engines
+    for one in (engine, *engines.values()):
+        one.dispose()
+
+
 @pytest.fixture
-def loop(tmp_path: Path) -> Iterator[Loop]:
+def loop(tmp_path: Path, databases: dict[str, Engine]) -> Iterator[Loop]:
     webhook = tmp_path / "webhook"
+    urls = {name: engine.url.render_as_string(hide_password=False).replace("+psycopg", "") for name, engine in databases.items()}
     with SlackReceiver() as slack:
         webhook.write_text(slack.url)
         (tmp_path / "driftsonde.yaml").write_text(yaml.safe_dump(config(webhook)))
-        with Stack(tmp_path, tmp_path / "driftsonde.yaml", environment={"DRIFTSONDE_LEASE": "30s"}) as stack, stack.aws():
-            yield Loop(stack, slack, tmp_path)
+        settings = {"DRIFTSONDE_LEASE": "30s"}
+        with Stack(tmp_path, tmp_path / "driftsonde.yaml", environment=settings, databases=urls) as stack, stack.aws():
+            yield Loop(stack, slack, tmp_path, databases)
 
 
 @pytest.mark.slow
@@ -167,9 +188,9 @@ def test_five_deliveries_and_kills_end_as_one(loop: Loop) -> None:
         asyncio.run(loop.send(messages[part * quarter : (part + 1) * quarter if part < 3 else len(messages)]))
         time.sleep(0.3)
         loop.restart(victim)
-    eventually(lambda: len(loop.query("detector", "select 1 from window where verdict is not null")) == len(loop.drops), "every verdict", 90)
+    eventually(lambda: len(loop.query("detector", 'select 1 from "window" where verdict is not null')) == len(loop.drops), "every verdict", 90)
     eventually(lambda: bool(loop.query("retrainer", "select 1 from job where state = 'wanted'")), "an accepted plan")
-    before = loop.query("detector", "select id, verdict, rows from window order by position")
+    before = loop.query("detector", 'select id, verdict, rows from "window" order by position')
 
     stack.start_sagemaker()
     for step, victim in (("prepare", "retrainer"), ("train", "sagemaker"), ("evaluate", "retrainer"), ("transform", "retrainer")):

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
@@ -19,29 +15,15 @@ from driftsonde.notifier import store as tables
 from .support import SECOND, ListChannel, Rig, detected, rejected, resolved
 
 
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    """The URL of a running PostgreSQL."""
-    with warnings.catch_warnings():  # platformdirs warns where no XDG_RUNTIME_DIR is set
-        warnings.simplefilter("ignore")
-        from pgserver.postgres_server import get_server
-    # Not below pytest's folder, which is private: as root pgserver runs PostgreSQL as another user.
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        Path(folder).chmod(0o777)
-        server = get_server(folder)
-        yield str(server.get_uri())
-        server.cleanup()
-
-
-async def test_two_replicas_on_postgres_send_each_message_once(tmp_path: Path, postgres: str) -> None:
-    database = Database(postgres, replicas=2)
+async def test_two_replicas_on_postgres_send_each_message_once(tmp_path: Path, postgres_url: str) -> None:
+    database = Database(postgres_url, replicas=2)
     database.migrate(tables.MIGRATIONS)
     with database.read() as connection:
         assert compare_metadata(MigrationContext.configure(connection), tables.metadata) == []
     database.close()
     channel = ListChannel()
     channel.answers.append(Delivery("retry", "HTTP 429", 5.0))
-    rig = Rig(tmp_path, {"ops": channel}, url=postgres)
+    rig = Rig(tmp_path, {"ops": channel}, url=postgres_url)
     other = rig.queue("ops", channel)
     await rig.tell(detected(7), resolved(7), detected(8), resolved(9), detected(9), rejected("a"), rejected("b"))
     await rig.tell(detected(7), attempt=1)

@@ -21,7 +21,7 @@ import pytest
 from driftsonde.core.bus import NatsBus
 from driftsonde.core.events import Event
 from driftsonde.core.service import service_main
-from driftsonde.notifier.app import run
+from driftsonde.notifier.app import app
 from driftsonde.notifier.settings import NotifierSettings
 
 from .support import SECRET, Server, detected

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from driftsonde.core.errors import ConfigError
 from driftsonde.core.names import Name, S3Uri
 
-_DURATION = re.compile(r"^(\d+)\s*(s|m|h|d|w)$")
+_DURATION = re.compile(r"^([0-9]{1,9})\s*(s|m|h|d|w)$")
 _WEB_ADDRESS = re.compile(r"https?://\S+")  # a webhook address is a secret, also where it was put by mistake
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 MAX_CONFIG_BYTES = 1_000_000
@@ -22,7 +22,10 @@ MAX_CONFIG_BYTES = 1_000_000
 def parse_duration(value: Any) -> Any:
     """Turn `90s`, `15m`, `6h`, `1d`, `2w` into a timedelta; leave anything else to pydantic."""
     if isinstance(value, str) and (match := _DURATION.match(value.strip())):
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        try:
+            return timedelta(**{_UNITS[match[2]]: int(match[1])})
+        except OverflowError as exc:
+            raise ValueError("longer than any clock can tell") from exc
     return value
 
 
@@ -32,7 +35,7 @@ def parse_backtest(text: str) -> int | tuple[str, timedelta]:
     Raises:
         ValueError: if it is neither.
     """
-    if text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     column, _, length = text.rpartition(":")
     duration = parse_duration(length)
@@ -41,7 +44,7 @@ def parse_backtest(text: str) -> int | tuple[str, timedelta]:
     return column, duration
 
 
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(description="e.g. 90s, 15m, 6h, 1d, 2w")]
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(ge=timedelta(0), description="e.g. 90s, 15m, 6h, 1d, 2w")]
 
 
 class Section(BaseModel):
@@ -293,14 +296,16 @@ def load_config(path: Path) -> Config:
         ConfigError: naming each wrong key, its value and what would be right.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as exc:
         raise ConfigError(f"cannot read {path}: {exc.strerror}; `driftsonde init` writes a commented example") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path} is not UTF-8: {exc}") from exc
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes")
     try:
         raw = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as exc:
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:  # ValueError: a date such as 2024-99-99
         raise ConfigError(f"{path} is not YAML: {exc}") from exc
     return parse_config(raw, source=str(path))
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from driftsonde.core.building import count_batch
 from driftsonde.core.columns import row_times
+from driftsonde.core.errors import UnreadableObject
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.readers import Format, Limits, Source, TableReader, open_table
 from driftsonde.core.sketch.table import TableSketch
@@ -68,6 +69,8 @@ def count_by_time(
     if windows:
         last = max(windows)
         windows[last] = _finish(baseline, windows[last], reader)
+    elif reader.bad_rows and not invalid:
+        raise UnreadableObject(f"{source.name}: none of its {reader.bad_rows} rows can be parsed", reason="bad_rows")
     return windows, latest, invalid
 
 
@@ -77,4 +80,3 @@ def _finish(baseline: FrozenBaseline, sketch: TableSketch, reader: TableReader) 
     known = baseline.by_name
     sketch.new |= frozenset(name for name in reader.names if name not in known and name not in baseline.untested)
     return sketch
-

@@ -197,11 +197,7 @@ def _decoded(key: str) -> str:
 
 
 def _checked(key: str) -> str:
-    try:
-        raw = key.encode()
-    except UnicodeEncodeError as exc:
-        raise PoisonError(f"object key is not UTF-8: {key[:200]!r}", reason="bad_key") from exc
-    if b"\x00" in raw or len(raw) > 1024:
+    if "\x00" in key or len(key.encode()) > 1024:
         raise PoisonError(f"object key is not valid in S3: {key[:200]!r}", reason="bad_key")
     return key
 

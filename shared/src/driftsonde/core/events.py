@@ -7,6 +7,7 @@ on what happened, never on when it was published, so a repeat from any replica i
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -343,15 +344,32 @@ class Event(Model):
         return f"{self.type}.{self.subject}"
 
     def to_json(self) -> bytes:
-        """Serialise; at most 200 KB, drops and counts are left out of a fact that would be larger.
+        """Serialise; at most 200 KB. Of a fact that would be larger, full counts go first, then the oldest drops.
 
         Raises:
-            ValueError: if the event is over the limit, which its own bounded fields should make impossible.
+            ValueError: if the event is over the limit all the same, which its other fields' bounds make impossible.
         """
         body = self.model_dump_json(exclude_none=True).encode()
+        for trimmed in _smaller(self):
+            if len(body) <= MAX_BYTES:
+                break
+            body = trimmed.model_dump_json(exclude_none=True).encode()
         if len(body) > MAX_BYTES:
             raise ValueError(f"event {self.type} is {len(body)} bytes, over the {MAX_BYTES} limit")
         return body
+
+
+def _smaller(event: Event) -> Iterator[Event]:
+    """Yield ever smaller versions of an event."""
+    data = event.data
+    if isinstance(data, DriftDetected | DataUntrusted):
+        bare = tuple(check.model_copy(update={"baseline_counts": None, "window_counts": None}) for check in data.checks)
+        data = data.model_copy(update={"checks": bare})
+        yield event.model_copy(update={"data": data})
+    drops: tuple[DropRef, ...] = getattr(data, "drops", ())
+    while drops:
+        drops = drops[len(drops) // 2 + 1 :]
+        yield event.model_copy(update={"data": data.model_copy(update={"drops": drops})})
 
 
 def parse_event(body: bytes) -> Event:
@@ -362,8 +380,8 @@ def parse_event(body: bytes) -> Event:
     """
     try:
         return Event.model_validate(json.loads(body))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise PoisonError(f"event is not JSON: {exc}", reason="not_json") from exc
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         raise PoisonError(f"event does not fit its schema: {first['loc']}: {first['msg']}", reason="bad_event") from exc
+    except (ValueError, RecursionError) as exc:  # not JSON, not UTF-8, or a number of thousands of digits
+        raise PoisonError(f"event is not JSON: {exc}", reason="not_json") from exc

@@ -15,7 +15,8 @@ _HERE = Path(__file__).parent
 def inputs() -> ModuleType:
     """The module `inputs.py` beside this file."""
     spec = importlib.util.spec_from_file_location("conformance_inputs", _HERE / "inputs.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

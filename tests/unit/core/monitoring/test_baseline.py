@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import struct
 from collections.abc import Callable, Iterable
 from datetime import timedelta
@@ -25,7 +27,7 @@ def table(rows: int = 600) -> pa.Table:
     return pa.table({
         "x": random.normal(size=rows),
         "k": pa.array(random.integers(0, 4, rows)),
-        "c": pa.array(random.choice(["a", "b", "c", None], rows).tolist()),
+        "c": pa.array(random.choice(["a", "b", "c"], rows), mask=random.random(rows) < 0.25),
         "z": pa.nulls(rows),
         "at": pa.array(range(rows), pa.timestamp("s")),
     })  # fmt: skip
@@ -63,11 +65,11 @@ def test_digest_changes_with_any_count() -> None:
     assert frozen(changed.to_batches).digest != frozen().digest
 
 
-@settings(STEADY, max_examples=15)
+@settings(STEADY, max_examples=8)
 @given(st.lists(st.integers(0, 600), max_size=6))
 def test_digest_does_not_depend_on_batches(cuts: list[int]) -> None:
     whole, places = table(), [0, *sorted(cuts), 600]
-    parts = [whole.slice(start, stop - start) for start, stop in zip(places, places[1:], strict=False)]
+    parts = [whole.slice(start, stop - start) for start, stop in itertools.pairwise(places)]
     assert frozen(lambda: [batch for part in parts for batch in part.to_batches()], backtest=30).digest == frozen(backtest=30).digest
 
 
@@ -116,10 +118,8 @@ def test_damage_behind_a_right_checksum_never_raises_anything_else(data: st.Data
     payload = bytearray(unpack(frozen().data))
     for place in data.draw(st.lists(st.integers(0, len(payload) - 1), min_size=1, max_size=2)):
         payload[place] = data.draw(st.integers(0, 255))
-    try:
+    with contextlib.suppress(SketchError):
         FrozenBaseline.from_bytes(pack(bytes(payload)))
-    except SketchError:
-        pass
 
 
 def test_sketch_of_a_table_is_not_a_baseline() -> None:

@@ -84,6 +84,11 @@ def test_new_span_opens_the_next_number() -> None:
     assert reconcile([OPEN], [Stored(7, "untrusted", "00", is_open=False)]) == [Opened(8, OPEN)]
 
 
+def test_numbers_go_on_from_the_last_ever_given() -> None:
+    assert reconcile([OPEN], [], last=41) == [Opened(42, OPEN)]
+    assert reconcile([OPEN], [Stored(50, "drift", "00", is_open=False)], last=41) == [Opened(51, OPEN)]
+
+
 def test_span_that_came_and_went_is_opened_and_closed() -> None:
     assert reconcile([CLEARED], []) == [Opened(1, CLEARED), Closed(1, "drift", "recovered")]
 
@@ -149,8 +154,8 @@ def test_any_order_of_arrival_ends_with_the_same_open_episodes(history: str, cle
 def test_revisions_keep_open_episodes_in_step(history: str, revisions: list[tuple[int, str]], clear_after: int) -> None:
     stored = announce(judged(history), [], clear_after)
     for place, letter in revisions:
-        place %= len(history)
-        history = history[:place] + letter + history[place + 1 :]
+        at = place % len(history)
+        history = history[:at] + letter + history[at + 1 :]
         closed = {episode.number for episode in stored if not episode.is_open}
         stored = announce(judged(history), stored, clear_after)
         assert closed <= {episode.number for episode in stored if not episode.is_open}, "closed stays closed"

@@ -9,12 +9,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftsonde.core.monitoring.window import NO_TIME, capped, from_micros, is_closed, is_final, object_order, start_of, starts, time_window_id
+from driftsonde.core.monitoring.window import (
+    NO_TIME,
+    capped,
+    from_micros,
+    is_closed,
+    is_final,
+    object_order,
+    start_of,
+    starts,
+    time_window_id,
+)
 
 STEADY = settings(derandomize=True, deadline=None)
 HOUR = timedelta(hours=1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-times = st.datetimes(datetime(1900, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))
+times = st.integers(-2_000_000_000_000_000, 7_000_000_000_000_000).map(lambda micros: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros))
 lengths = st.sampled_from([timedelta(seconds=1), timedelta(minutes=7), HOUR, timedelta(days=1), timedelta(weeks=1)])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 from collections.abc import Sequence
@@ -70,6 +71,7 @@ def parquet(rows: int = 20_000, **options: object) -> bytes:
 
 
 PARQUET = parquet(row_group_size=5_000)
+CHECKED = zstandard.ZstdCompressor(write_checksum=True).compress(CSV)
 UTF16 = "a,b\n1,2\n".encode("utf-16")
 
 
@@ -90,8 +92,7 @@ UTF16 = "a,b\n1,2\n".encode("utf-16")
         ("blank.csv", b"\n\n\n"),
         ("old-mac.csv", b"a,b\r1,2\r3,4\r"),
         ("twice.csv", b"a,b,a\n1,2,3\n"),
-        ("endless-header.csv", b"a" * 2_000_000),
-        ("endless-field.csv", b"a,b" * 100_000 + b"\n"),
+        ("endless-field.csv", b"a," + b"b" * 140_000 + b"\n"),
         ("wrong-magic.parquet", b"PAR2" + PARQUET[4:]),
         ("csv.parquet", CSV),
         ("magic-only.parquet", b"PAR1"),
@@ -106,7 +107,7 @@ UTF16 = "a,b\n1,2\n".encode("utf-16")
         ("cut.csv.zst", zstandard.compress(CSV)[:-100]),
         ("cut.jsonl.zst", zstandard.compress(JSON)[:-1]),
         ("damaged.csv.gz", gzip.compress(CSV)[:500] + b"\xff" * 50 + gzip.compress(CSV)[550:]),
-        ("damaged.csv.zst", zstandard.compress(CSV)[:500] + b"\xff" * 50 + zstandard.compress(CSV)[550:]),
+        ("damaged.csv.zst", CHECKED[:500] + b"\xff" * 50 + CHECKED[550:]),
         ("garbage-after.csv.gz", gzip.compress(CSV) + b"garbage"),
         ("magic-only.csv.gz", b"\x1f\x8b"),
         ("magic-only.csv.zst", b"\x28\xb5\x2f\xfd"),
@@ -120,6 +121,11 @@ def test_object_that_cannot_be_read_is_named(name: str, data: bytes) -> None:
     assert caught.value.reason in UnreadableObject.REASONS
 
 
+def test_header_line_without_an_end_is_refused() -> None:
+    with pytest.raises(UnreadableObject, match=r"endless\.csv has a header line of more than 4096 bytes"):
+        read(Bytes("endless.csv", b"a" * 100_000), limits=SMALL)
+
+
 def test_object_shorter_than_announced_is_unreadable() -> None:
     for name, data in {"a.parquet": PARQUET, "a.csv": CSV, "a.jsonl": JSON, "a.csv.gz": gzip.compress(CSV)}.items():
         with pytest.raises(UnreadableObject, match=name):
@@ -131,10 +137,8 @@ def test_damaged_parquet_never_raises_anything_else() -> None:
     footer = int.from_bytes(PARQUET[-8:-4], "little") + 8
     for place in random.integers(len(PARQUET) - footer, len(PARQUET), 150):
         damaged = PARQUET[:place] + bytes([PARQUET[place] ^ int(random.integers(1, 256))]) + PARQUET[place + 1 :]
-        try:
+        with contextlib.suppress(UnreadableObject):
             read(Bytes("a.parquet", damaged))
-        except UnreadableObject:
-            pass
 
 
 def test_format_that_is_forced_is_held_to() -> None:
@@ -168,7 +172,7 @@ def test_lines_that_are_no_json_objects_are_counted_as_bad() -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"null", b"  null", b"\xef\xbb\xbfnull", b"[" * 300_000, b'{"a": ' * 300_000, b'{"a": ' + b"[" * 300_000 + b"]" * 300_000 + b"}",
+    [b"null", b"  null", b"\xef\xbb\xbfnull", b"[" * 300_000, b'{"a": ' * 150_000, b'{"a": ' + b"[" * 300_000 + b"]" * 300_000 + b"}",
      b'{"a": ' * 100_000 + b"1" + b"}" * 100_000, b'{"a": ' * 994 + b"1" + b"}" * 994],
     ids=lambda line: f"{line[:6]!r} {len(line)}",
 )  # fmt: skip
@@ -228,7 +232,7 @@ def test_object_with_too_many_columns_is_refused(name: str, tmp_path: Path) -> N
     elif name == "a.jsonl":
         path.write_text(json.dumps(dict.fromkeys(names, 1)))
     else:
-        pq.write_table(pa.table(dict.fromkeys(names, [1])), path)
+        pq.write_table(pa.table({name: [1] for name in names}), path)
     assert read(LocalSource(path), limits=Limits(max_columns=11))[1] == 0
     with pytest.raises(UnreadableObject, match="more than 10") as caught:
         read(LocalSource(path), limits=Limits(max_columns=10))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -73,20 +73,11 @@ def test_damage_gives_chunks_within_the_file_or_a_value_error(place: int, value:
 @settings(STEADY, max_examples=300)
 @given(st.binary(max_size=80))
 def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         column_chunks(data, 100)
-    except ValueError:
-        pass
 
 
 @pytest.mark.parametrize("data", [b"\x1c" * 50, b"\x19\xfc\xff\xff\xff\xff\x7f", b"\x49\xf5\xff\xff\xff\xff\x7f", b"\x16" + b"\xff" * 20, b"\x1d"])
 def test_nesting_lengths_and_numbers_are_bounded(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a Parquet footer"):
         column_chunks(data, 100)
-
-
-def test_file_without_row_groups_has_no_chunks() -> None:
-    out = io.BytesIO()
-    pq.write_table(pa.table({"x": np.empty(0)}), out)
-    data = out.getvalue()
-    assert sum(map(len, column_chunks(data[-8 - int.from_bytes(data[-8:-4], "little") : -8], len(data)))) == 0

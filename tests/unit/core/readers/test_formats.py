@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,10 @@ import pytest
 import zstandard
 
 from driftsonde.core.api import Baseline
-from driftsonde.core.counting import count_object
+from driftsonde.core.columns import row_times
+from driftsonde.core.counting import count_by_time, count_object
+from driftsonde.core.errors import UnreadableObject
+from driftsonde.core.monitoring.window import NO_TIME, starts
 from driftsonde.core.readers import LocalSource
 from driftsonde.core.sketch.table import TableSketch
 
@@ -33,7 +38,7 @@ def make_table() -> pa.Table:
         return pa.array(values, mask=random.random(ROWS) < 0.1)
 
     return pa.table({
-        "x": gaps(random.normal(size=ROWS)),
+        "x": gaps(np.round(random.normal(size=ROWS), 6)),  # as many digits as pandas writes
         "k": gaps(random.integers(-5, 50, ROWS)),
         "c": gaps(random.choice(["red", "green", "blue, or so", 'a "quoted" one', "Zürich"], ROWS).astype(object)),
         "b": gaps(random.random(ROWS) < 0.3),
@@ -136,12 +141,16 @@ def test_text_and_categories_of_any_kind_count_alike(tmp_path: Path) -> None:
         assert BASELINE.sketch().update(pa.table({"c": encoded})).table == expected, kind
 
 
-@pytest.mark.parametrize("kind", [pa.int8(), pa.uint16(), pa.int64(), pa.float16(), pa.float32(), pa.decimal128(8, 2), pa.decimal256(60, 0), pa.decimal32(5, 1)], ids=str)
+@pytest.mark.parametrize(
+    "kind",
+    [pa.int8(), pa.uint16(), pa.int64(), pa.float16(), pa.float32(), pa.decimal32(5, 1), pa.decimal128(8, 2), pa.decimal256(60, 0)],
+    ids=str,
+)
 def test_numbers_of_any_width_count_alike(kind: pa.DataType, tmp_path: Path) -> None:
-    whole = pa.chunked_array([pa.array([value if value is None else abs(value) for value in TABLE["k"].to_pylist()], pa.int64())])
-    expected = BASELINE.sketch().update(pa.table({"k": whole})).table
-    typed = pa.table({"k": whole.cast(kind) if not pa.types.is_float16(kind) else whole.cast(pa.float32()).cast(kind)})
-    pq.write_table(typed, tmp_path / "a.parquet")
+    values = [None if value is None else abs(value) for value in TABLE["k"].to_pylist()]
+    convert = Decimal if pa.types.is_decimal(kind) else np.float16 if pa.types.is_float16(kind) else int
+    expected = BASELINE.sketch().update(pa.table({"k": values})).table
+    pq.write_table(pa.table({"k": pa.array([None if value is None else convert(value) for value in values], kind)}), tmp_path / "a.parquet")
     assert count(tmp_path / "a.parquet") == expected
 
 
@@ -221,7 +230,7 @@ def test_object_without_a_wanted_column_still_has_rows(name: str, tmp_path: Path
     else:
         path.write_text("".join(json.dumps(row) + "\n" for row in other.to_pylist()))
     found = count(path)
-    assert (found.rows, found.columns, found.new) == (10, {}, {"other", "more"})
+    assert found == TableSketch(BASELINE.digest, 10, new=frozenset({"other", "more"}))
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])
@@ -232,3 +241,75 @@ def test_object_with_columns_and_no_rows_is_empty(name: str, tmp_path: Path) -> 
     else:
         path.write_text("x,k\n" if name == "a.csv" else "\n\n")
     assert (count(path).rows, count(path).bad_rows) == (0, 0)
+
+
+def by_hour(times: Any) -> Any:
+    return starts(times, timedelta(hours=1))
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])
+def test_rows_are_counted_into_the_window_of_their_time(name: str, tmp_path: Path) -> None:
+    frame = pandas_frame().assign(at=pd.date_range("2026-01-01", periods=ROWS, freq="min"))
+    frame.loc[frame.index[:5], "at"] = pd.NaT
+    if name == "a.parquet":
+        frame.to_parquet(tmp_path / name)
+    elif name == "a.csv":
+        frame.to_csv(tmp_path / name, index=False)
+    else:
+        frame.to_json(tmp_path / name, orient="records", lines=True, date_format="iso", double_precision=15)
+    windows, latest, unusable = count_by_time(BASELINE, LocalSource(tmp_path / name), "at", by_hour)
+    assert (len(windows), latest, unusable) == (50, pd.Timestamp("2026-01-03 01:59").value // 1_000, 5)
+    assert [windows[start].rows for start in sorted(windows)] == [55] + [60] * 49
+    later = BASELINE.sketch().update(TABLE.slice(5)).table
+    assert sum(windows.values(), BASELINE.empty_sketch()).columns == later.columns
+
+
+def test_object_without_its_time_column_has_no_window(tmp_path: Path) -> None:
+    pq.write_table(TABLE, tmp_path / "a.parquet")
+    assert count_by_time(BASELINE, LocalSource(tmp_path / "a.parquet"), "at", by_hour) == ({}, -1, ROWS)
+
+
+def test_bad_rows_go_to_the_last_window(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"at": "2026-01-01T00:30:00Z", "x": 1}\nbroken\n{"at": "2026-01-01T01:30:00Z", "x": 1}\n')
+    windows, _, _ = count_by_time(BASELINE, LocalSource(tmp_path / "a.jsonl"), "at", by_hour)
+    assert [windows[start].bad_rows for start in sorted(windows)] == [0, 1]
+    (tmp_path / "b.jsonl").write_text("broken\n" * 3)
+    with pytest.raises(UnreadableObject, match=r"b\.jsonl: none of its 3 rows can be parsed"):
+        count_by_time(BASELINE, LocalSource(tmp_path / "b.jsonl"), "at", by_hour)
+
+
+SECOND = 1_767_225_600  # 2026-01-01
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (pa.array([SECOND, None], pa.timestamp("s")), SECOND * 1_000_000),
+        (pa.array([SECOND * 1_000, None], pa.timestamp("ms", tz="Europe/Berlin")), SECOND * 1_000_000),
+        (pa.array([SECOND * 10**9 + 999, None], pa.timestamp("ns")), SECOND * 1_000_000),
+        (pa.array([SECOND // 86_400, None], pa.date32()), SECOND * 1_000_000),
+        (pa.array([SECOND * 1_000, None], pa.date64()), SECOND * 1_000_000),
+        (pa.array([SECOND, None], pa.uint32()), SECOND * 1_000_000),
+        (pa.array([SECOND + 0.25, float("nan")]), SECOND * 1_000_000 + 250_000),
+        (pa.array(["2026-01-01", "2026-02-30"]), SECOND * 1_000_000),
+        (pa.array([" 2026-01-01T01:00:00+01:00 ", "soon"]), SECOND * 1_000_000),
+        (pa.array(["2026-01-01T00:00:00.123456789Z", ""], pa.string_view()), SECOND * 1_000_000 + 123_456),
+        (pa.array(["2026-01-01 00:00:00", None]).dictionary_encode(), SECOND * 1_000_000),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+def test_time_of_any_kind_is_read_in_microseconds(array: pa.Array, expected: int) -> None:
+    assert row_times(array).tolist() == [expected, NO_TIME]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array([2**60], pa.timestamp("s")), pa.array([2**63 - 1], pa.timestamp("us")), pa.array([2**64 - 1], pa.uint64()), pa.array([1e300]),
+        pa.array([SECOND * 1_000]), pa.array(["0001-01-01T00:00:00+14:00"]), pa.array([1], pa.time32("s")), pa.array([1], pa.duration("s")),
+        pa.array([[1]]), pa.array([True]), pa.nulls(1),
+    ],
+    ids=lambda array: str(array.type),
+)  # fmt: skip
+def test_what_is_no_time_of_this_calendar_is_none(array: pa.Array) -> None:
+    assert row_times(array).tolist() == [NO_TIME]

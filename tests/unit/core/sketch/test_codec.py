@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 
@@ -88,10 +89,8 @@ def test_damage_behind_a_right_checksum_never_raises_anything_else(data: st.Data
     for place in data.draw(st.lists(st.integers(0, len(payload) - 1), min_size=1, max_size=3)):
         payload[place] = data.draw(st.integers(0, 255))
     del payload[data.draw(st.integers(1, len(payload))) :]
-    try:
+    with contextlib.suppress(SketchError):
         decode_table(pack(bytes(payload)))
-    except SketchError:
-        pass
 
 
 @settings(STEADY, max_examples=200)

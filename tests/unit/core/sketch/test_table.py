@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import reduce
 from operator import add
@@ -59,7 +60,7 @@ def test_any_split_and_order_gives_identical_bytes(data: list[tuple[object, ...]
     shuffled = list(data)
     shuffler.shuffle(shuffled)  # type: ignore[attr-defined]  # hypothesis gives a random.Random without saying so
     places = [0, *sorted(cuts), len(data)]
-    parts = [shuffled[start:stop] for start, stop in zip(places, places[1:], strict=False)]
+    parts = [shuffled[start:stop] for start, stop in itertools.pairwise(places)]
     sketches = [count_batch(BASELINE, batch(part)) for part in parts]
     whole = encode_table(count_batch(BASELINE, batch(data)))
     assert encode_table(merge(BASELINE.digest, sketches)) == whole

@@ -1,17 +1,23 @@
-"""The command `driftsonde-notifier`, also `python -m driftsonde.notifier`."""
+"""`driftsonde-notifier`: parse settings, run the app, exit with a code that tells."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 from driftsonde.core.service import service_main
-from driftsonde.notifier.app import run
+from driftsonde.notifier.app import app
 from driftsonde.notifier.settings import NotifierSettings
 
 
+def run(argv: Sequence[str] | None = None) -> int:
+    """Run the notifier and return its exit code."""
+    return service_main("notifier", "Tell people about drift over Slack, SNS and webhooks.", NotifierSettings, app, argv)
+
+
 def main() -> None:
-    """Run the notifier until SIGTERM and exit with its code."""
-    sys.exit(service_main("notifier", "Tell people about drift over Slack, SNS and webhooks.", NotifierSettings, run, None))
+    """Console script."""
+    sys.exit(run())
 
 
 if __name__ == "__main__":

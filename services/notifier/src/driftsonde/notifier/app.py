@@ -12,7 +12,7 @@ from driftsonde.core.bus import NatsBus, connect_bus
 from driftsonde.core.config import Config
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.events import Event
-from driftsonde.core.lifecycle import Health, SystemClock, every, health_routes, serve_http
+from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, every, health_routes, serve_http
 from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Outcome
 from driftsonde.core.store.engine import Database
@@ -29,7 +29,7 @@ log = get_logger(__name__)
 _TIDY_EVERY: Final = timedelta(hours=1)
 
 
-async def run(settings: NotifierSettings, config: Config, stop: asyncio.Event) -> None:
+async def app(settings: NotifierSettings, config: Config, stop: asyncio.Event) -> None:
     """Run the notifier until `stop` is set: finish the tries that have begun, leave the rest to the next start."""
     clock, health, metrics = SystemClock(), Health(), NotifierMetrics(config.channels)
     async with AsyncExitStack() as stack:
@@ -74,14 +74,8 @@ async def run(settings: NotifierSettings, config: Config, stop: asyncio.Event) -
 async def _consume(bus: NatsBus, relay: Relay, health: Health, stop: asyncio.Event) -> None:
     """Run what needs the bus; a bus that is away is waited for, and messages go out meanwhile."""
     async with AsyncExitStack() as stack:
-        connecting = asyncio.create_task(stack.enter_async_context(bus.running()))
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({connecting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not connecting.done():  # it would try for ever
-            connecting.cancel()
+        if not await enter_or_stop(stack, bus.running(), stop):
             return
-        await connecting
         health.started()
         await relay.run(stop)
         health.stopping()

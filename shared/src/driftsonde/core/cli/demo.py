@@ -61,14 +61,14 @@ class _Story:
 
     def run(self, *, keep: bool) -> None:
         from driftsonde.core.local.demo.flights import TRAINED_UNTIL, load_days
-        from driftsonde.core.local.stack import Stack
+        from driftsonde.core.local.stack import STANDARD_PORTS, Stack
 
         config = self._folder / "driftsonde.yaml"
         with self._screen.step("read the flights of January to March"):
             days = load_days()
         trained = [day for day in days if day.day <= TRAINED_UNTIL]
         with self._screen.step("start emulated AWS, local SageMaker and the bus"):
-            stack = Stack(self._folder, config).__enter__()
+            stack = Stack(self._folder, config, preferred_ports=STANDARD_PORTS).__enter__()
         try:
             with stack.aws():
                 self._prepare(stack, trained, config)
@@ -112,6 +112,7 @@ class _Story:
                 stack.wait_ready(name)
         with self._screen.step("freeze January as the baseline, thresholds back-tested on its 31 days"):
             self._until(stack, lambda: self._monitor(stack)["baseline"] is not None, "the baseline")
+            self._until(stack, lambda: self._heard(stack, "baseline.adopted"), "the news of the baseline")
 
     async def _upload_all(self, stack: Stack, days: list[Day]) -> list[str]:
         from driftsonde.core.aws.session import aws_client
@@ -161,6 +162,10 @@ class _Story:
 
         self._until(stack, judged, f"a verdict on {window}", _VERDICT_SECONDS)
         return found[0]
+
+    def _heard(self, stack: Stack, kind: str) -> bool:
+        self._tell(stack)
+        return any(event["type"].endswith(kind) for event in self._events)
 
     def _finish_plan(self, stack: Stack) -> None:
         """While a model is being retrained the feed pauses, so that the story stays in order on the screen."""

@@ -26,11 +26,11 @@ def up(
     from rich.console import Console
 
     from driftsonde.core.local.buckets import watch_buckets
-    from driftsonde.core.local.stack import SERVICES, Stack
+    from driftsonde.core.local.stack import SERVICES, STANDARD_PORTS, Stack
 
     console = Console()
     parsed = load_config(config)
-    with Stack(root.resolve(), config.resolve()) as stack:
+    with Stack(root.resolve(), config.resolve(), preferred_ports=STANDARD_PORTS) as stack:
         with stack.aws():
             asyncio.run(watch_buckets(buckets_of(parsed), stack.queue_arn))
         for name in SERVICES:
@@ -41,7 +41,7 @@ def up(
         console.print(f"  S3, SQS    {stack.endpoint}    (key and secret: test, region: us-east-1)", highlight=False)
         console.print(f"  bus        {stack.bus_url}", highlight=False)
         console.print("\nTry, in another terminal:", style="bold")
-        console.print(f"  export {' '.join(f'{k}={v}' for k, v in stack.aws_environment().items() if 'SAGEMAKER' not in k)}", highlight=False)
+        console.print(f"  export {' '.join(f'{k}={v}' for k, v in stack.aws_environment().items() if 'SAGEMAKER' not in k)}", highlight=False, soft_wrap=True)
         console.print(f"  driftsonde status --url {stack.service_url('detector')}", highlight=False)
         console.print("\nCtrl-C stops everything.", style="dim")
         wait_for_signal()

@@ -27,6 +27,9 @@ SERVICES = ("detector", "retrainer", "notifier")
 REGION, ACCOUNT = "us-east-1", "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/driftsonde-local"
 INTAKE, DEAD_LETTERS, JOB_STATES = "driftsonde-intake", "driftsonde-dead-letters", "driftsonde-job-states"
+STANDARD_PORTS = {"aws": 4566, "bus": 4222, "sagemaker": 4570, "detector": 8080, "retrainer": 8081, "notifier": 8082}
+"""Where things answer by default; the services' own are the documented ones."""
+
 _START_SECONDS = 60.0
 _STOP_SECONDS = 30.0
 
@@ -91,16 +94,18 @@ class Stack:
         config: the configuration file of the services.
         environment: more variables for the services.
         databases: database URL by service; default SQLite under `root`.
+        preferred_ports: ports to take where they are free.
     """
 
     root: Path
     config: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     databases: Mapping[str, str] = field(default_factory=dict)
+    preferred_ports: Mapping[str, int] = field(default_factory=dict)
     children: dict[str, Child] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.ports = {name: free_port() for name in ("aws", "bus", "sagemaker", *SERVICES)}
+        self.ports = {name: self._port(name) for name in ("aws", "bus", "sagemaker", *SERVICES)}
 
     def __enter__(self) -> Stack:
         (self.root / "logs").mkdir(parents=True, exist_ok=True)
@@ -116,6 +121,10 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def _port(self, name: str) -> int:
+        wanted = self.preferred_ports.get(name)
+        return wanted if wanted is not None and not _listens(wanted) else free_port()
 
     @property
     def endpoint(self) -> str:

@@ -94,7 +94,7 @@ def _first_line(stream: IO[bytes], name: str, limit: int) -> bytes:
         if not byte:
             break
         line += byte
-        if bytes(line) in (b"\n", b"\r\n"):
+        if line.endswith(b"\n") and not line.strip(b"\r\n"):
             line.clear()
     if len(line) > limit:
         raise UnreadableObject(f"{name} has a header line of more than {limit} bytes", reason="too_large")

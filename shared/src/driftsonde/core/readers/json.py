@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
 
@@ -18,6 +19,7 @@ from driftsonde.core.readers.table import Wanted
 _BLOCKS = 4
 _NO_OBJECT = re.compile(rb"^[ \t\r]*[^{ \t\r\n]", re.MULTILINE)
 _MAX_OPENING = 500
+_NEWLINE = ord("\n")
 _NOT_OPENING = bytes(set(range(256)) - set(b"[{\n"))
 
 
@@ -81,9 +83,12 @@ class JsonReader:
 
 def _is_safe(block: bytes) -> bool:
     """Say whether Arrow can be trusted with a block: it crashes on a first line `null`, and on nesting of some ten thousand levels."""
-    if _NO_OBJECT.search(block):
+    ends = np.flatnonzero(np.frombuffer(block, dtype=np.uint8) == _NEWLINE)
+    objects = block.startswith(b"{") and block.count(b"\n{") == len(ends)  # nearly always, and quicker than to look closely
+    if not objects and _NO_OBJECT.search(block):
         return False
-    return max(map(len, block.translate(None, _NOT_OPENING).split(b"\n"))) <= _MAX_OPENING
+    longest = int(np.diff(ends, prepend=-1, append=len(block)).max())
+    return longest <= _MAX_OPENING or max(map(len, block.translate(None, _NOT_OPENING).split(b"\n"))) <= _MAX_OPENING
 
 
 def _column(values: list[Any]) -> pa.Array:

@@ -119,7 +119,7 @@ class Screen:
         """Show what lies where."""
         self.console.print(f"\n[bold]{title}[/bold]")
         for name, value in pairs:
-            self.console.print(Text(f"  {name:<22}{value}"), soft_wrap=True)
+            self.console.print(Text(f"  {name:<27}{value}"), soft_wrap=True)
 
 
 def _blocks(message: dict[str, Any]) -> Text:
@@ -129,4 +129,5 @@ def _blocks(message: dict[str, Any]) -> Text:
         for item in texts:
             content = item.get("text", "") if isinstance(item, dict) else ""
             out.append(content.replace("*", "") + "\n", style="bold" if block["type"] == "header" else "dim" if block["type"] == "context" else "")
+    out.rstrip()
     return out or Text(message.get("text", ""))
