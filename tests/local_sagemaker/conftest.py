@@ -1,10 +1,7 @@
-"""A real emulator, a real control plane, and clients of both."""
+"""A real control plane, and clients of it and of the emulator."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -12,22 +9,7 @@ from typing import Any
 
 import pytest
 
-from .support import Plane, client, credentials, free_port, wait_http
-
-
-@pytest.fixture(scope="session")
-def emulator() -> Iterator[str]:
-    """The endpoint of a running ministack."""
-    beside = Path(__file__).parents[2] / ".tools" / "ministack" / "bin" / "ministack"
-    binary = os.environ.get("DRIFTSONDE_MINISTACK") or (str(beside) if beside.exists() else shutil.which("ministack"))
-    if not binary:
-        pytest.skip("ministack is not installed")
-    port = free_port()
-    env = {**os.environ, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(port)}
-    with subprocess.Popen([binary], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        wait_http(f"http://127.0.0.1:{port}/", process)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
+from .support import Plane, client, credentials
 
 
 @pytest.fixture

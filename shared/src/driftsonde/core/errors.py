@@ -7,7 +7,8 @@ DriftsondeError
 ├── GoneError              the object was deleted before it could be read; count it and go on
 │   └── SupersededError    another version took its place; that version has its own event
 └── RetryableError         the same call may succeed later; carries `retry_after`
-    └── Throttled          the other side asked us to slow down
+    ├── Throttled          the other side asked us to slow down
+    └── QuotaReached       the account may not have more; park it, do not hammer
 
 `reason` is a label from a closed list: it names dead letters and metric series.
 """
@@ -84,6 +85,12 @@ class Throttled(RetryableError):
     """The other side asked us to slow down."""
 
     reason = "throttled"
+
+
+class QuotaReached(RetryableError):
+    """The account's quota is used up; waiting or a person helps, trying again at once does not."""
+
+    reason = "quota"
 
 
 POISON_REASONS: tuple[str, ...] = (*PoisonError.REASONS, *UnreadableObject.REASONS)

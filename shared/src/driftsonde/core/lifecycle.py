@@ -96,9 +96,7 @@ async def serve_http(routes: Sequence[Route], host: str, port: int) -> AsyncIter
     Raises:
         ConfigError: if the port is taken.
     """
-    config = uvicorn.Config(
-        Starlette(routes=list(routes)), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
-    )
+    config = uvicorn.Config(Starlette(routes=list(routes)), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2)
     try:
         sock = socket.create_server((host, port), reuse_port=False)
     except OSError as exc:
@@ -121,10 +119,33 @@ async def every(seconds: float, act: Callable[[], Awaitable[object]], stop: asyn
         await wait_or_stop(stop, seconds)
 
 
-async def wait_or_stop(stop: asyncio.Event, seconds: float) -> None:
-    """Sleep, but no longer than until `stop` is set."""
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), seconds)
+async def wait_or_stop(stop: asyncio.Event, seconds: float, *others: asyncio.Event) -> None:
+    """Sleep, but no longer than until `stop` or one of `others` is set."""
+    waiters = [asyncio.create_task(event.wait()) for event in (stop, *others)]
+    try:
+        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+
+
+async def enter_or_stop(
+    stack: contextlib.AsyncExitStack, context: contextlib.AbstractAsyncContextManager[object], stop: asyncio.Event
+) -> bool:
+    """Enter a context that may take for ever (a bus that is away); False when `stop` was set first, and it was not entered."""
+    entering = asyncio.create_task(stack.enter_async_context(context))
+    stopping = asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({entering, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not entering.done():
+            entering.cancel()
+            await asyncio.gather(entering, return_exceptions=True)
+    if entering.cancelled():
+        return False
+    await entering
+    return True
 
 
 Main = Callable[[asyncio.Event], Awaitable[None]]
@@ -146,8 +167,14 @@ def run_service(service: str, main: Main, *, grace: float) -> int:
 async def _run(main: Main, grace: float) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def on_signal(_number: int, _frame: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: we are on our way out already
+            loop.call_soon_threadsafe(stop.set)
+
+    # Not `loop.add_signal_handler`: it restores the default when the loop closes, and a second SIGTERM would then kill us.
     for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
+        signal.signal(name, on_signal)
     task = asyncio.ensure_future(main(stop))
     waiter = asyncio.create_task(stop.wait())
     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)

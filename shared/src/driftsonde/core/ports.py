@@ -127,10 +127,17 @@ class JobStatus:
 
 
 class TrainingJobs(Protocol):
-    """SageMaker as far as the retrainer needs it. Requests are SageMaker's own shapes."""
+    """SageMaker as far as the retrainer needs it. Requests are SageMaker's own shapes; `kind` is training, processing, transform or model."""
 
     async def create(self, kind: str, request: Mapping[str, Any]) -> None:
-        """Create a resource; a repeat with our tag is adopted, a foreign one of that name is a `ConfigError`."""
+        """Create a resource; one of that name that has our tags is ours already, a foreign one is a `ConfigError`.
+
+        Raises `QuotaReached` when the account may not have more, `RetryableError` when the answer was lost.
+        """
+        ...
+
+    async def register(self, group: str, request: Mapping[str, Any]) -> str:
+        """Create a model package, and its group if need be; returns its ARN. The client token makes a repeat harmless."""
         ...
 
     async def status(self, kind: str, name: str) -> JobStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,8 +15,7 @@ from sqlalchemy import Connection, Row, func, or_, select
 
 from driftsonde.core.building import build
 from driftsonde.core.config import Config, Monitor
-from driftsonde.core.drops import Drop
-from driftsonde.core.errors import DriftsondeError, GoneError, RetryableError, UnreadableObject
+from driftsonde.core.errors import DriftsondeError, GoneError, RetryableError
 from driftsonde.core.events import BaselineAdopted, BaselineRef, DriftResolved, DropRef, ModelPromoted
 from driftsonde.core.lifecycle import Health, wait_or_stop
 from driftsonde.core.log import get_logger
@@ -86,18 +86,29 @@ class Builder:
 
     async def run(self, stop: asyncio.Event, adopted: asyncio.Event) -> None:
         """Build until `stop` is set; sets `adopted` after each adoption."""
-        await self._database.run(self._request_configured)
+        requested = False
         while not stop.is_set():
             self._health.beat("builder")
-            row = await self._database.run(self._claim)
-            if row is None:
-                await wait_or_stop(stop, _POLL_SECONDS)
-            elif await self._build(row):
-                adopted.set()
+            try:
+                if not requested:
+                    await self._database.run(self._request_configured)
+                    requested = True
+                if await self.build_one():
+                    adopted.set()
+                    continue
+            except RetryableError as exc:
+                log.warning("cannot look for baselines to build", error=str(exc))
+            await wait_or_stop(stop, _POLL_SECONDS)
+
+    async def build_one(self) -> bool:
+        """Claim a baseline that is wanted, and build it; True when it is in force."""
+        row = await self._database.run(self._claim)
+        return row is not None and await self._build(row)
 
     def request(self, connection: Connection, promoted: ModelPromoted) -> None:
         """Ask for the baseline of what a new champion was trained on."""
         drops = [drop.model_dump(exclude_none=True) for drop in promoted.drops]
+        self._database.lock(connection, f"baseline:{promoted.monitor}")
         self._insert(connection, promoted.monitor, json.dumps({"drops": drops}), promoted.model)
 
     def _request_configured(self, connection: Connection) -> None:
@@ -144,7 +155,8 @@ class Builder:
         while True:
             await asyncio.sleep(CLAIM.total_seconds() / 3)
             self._health.beat("builder")
-            await self._database.run(self._extend, row, self._clock.now() + CLAIM)
+            with contextlib.suppress(RetryableError):  # the next third is early enough
+                await self._database.run(self._extend, row, self._clock.now() + CLAIM)
 
     async def _build(self, row: Row[Any]) -> bool:
         monitor = self._config.monitor(row.monitor)
@@ -153,15 +165,15 @@ class Builder:
         try:
             objects = await self._objects_of(row)
             frozen = await asyncio.to_thread(self._frozen, monitor, objects, json.loads(row.source))
-            await self._database.run(self._adopt, row, frozen)
+            adopted = await self._database.run(self._adopt, row, frozen)
         except (DriftsondeError, ValueError) as exc:
             log.error("baseline cannot be built yet", monitor=row.monitor, version=row.version, error=str(exc))
             await self._database.run(self._extend, row, self._clock.now() + _RETRY, str(exc))
             return False
         finally:
             keep.cancel()
-        log.info("baseline adopted", monitor=row.monitor, version=row.version, rows=frozen.rows, digest=frozen.digest)
-        return True
+        log.info("baseline built", monitor=row.monitor, version=row.version, rows=frozen.rows, adopted=adopted)
+        return adopted
 
     async def _objects_of(self, row: Row[Any]) -> list[StoreSource]:
         """Return what the baseline is built from, pinned, in key order.
@@ -197,17 +209,22 @@ class Builder:
                 log.warning("column is too variable to monitor with this baseline", monitor=monitor.name, column=threshold.column)
         return frozen
 
-    def _adopt(self, connection: Connection, row: Row[Any], frozen: FrozenBaseline) -> None:
-        """Put a baseline in force; open episodes end, because what they were measured against is no longer what is asked for."""
+    def _adopt(self, connection: Connection, row: Row[Any], frozen: FrozenBaseline) -> bool:
+        """Put a baseline in force; open episodes end, because what they were measured against is no longer what is asked for.
+
+        Returns:
+            False if it is not wanted any more: another replica was faster, or a later version is in force.
+        """
         self._database.lock(connection, f"evaluate:{row.monitor}")
         current = store.current_baseline(connection, row.monitor)
         if current is not None and row.model is not None and not frozen.windows:
             frozen = inherit_thresholds(frozen, load(connection, row.monitor, current))
         table, now = store.baseline, self._clock.now()
         mine = (table.c.monitor == row.monitor, table.c.version == row.version, table.c.state == "building")
-        values = {"state": "adopted", "digest": frozen.digest, "rows": frozen.rows, "data": frozen.data, "error": None}
-        if connection.execute(table.update().where(*mine).values(**values)).rowcount != 1:
-            return  # another replica was faster
+        state = "adopted" if current is None or current < row.version else "superseded"
+        values = {"state": state, "digest": frozen.digest, "rows": frozen.rows, "data": frozen.data, "error": None}
+        if connection.execute(table.update().where(*mine).values(**values)).rowcount != 1 or state == "superseded":
+            return False
         facts: list[BaselineAdopted | DriftResolved] = [
             BaselineAdopted(monitor=row.monitor, baseline=reference(connection, row.monitor, row.version))
         ]
@@ -220,6 +237,7 @@ class Builder:
                 .values(is_open=False, cause="rebaselined", closed_at=now)
             )  # fmt: skip
         self._outbox.add(connection, facts)
+        return True
 
 
 def inherit_thresholds(frozen: FrozenBaseline, before: FrozenBaseline) -> FrozenBaseline:
@@ -229,27 +247,3 @@ def inherit_thresholds(frozen: FrozenBaseline, before: FrozenBaseline) -> Frozen
         for column in frozen.columns
     )
     return replace(frozen, columns=columns)
-
-
-async def take_pending(database: Database, config: Config, ingest: Any, dead_letter: Any) -> int:
-    """Read the drops that arrived before there was a baseline; returns how many."""
-    taken = 0
-    for monitor in config.monitors:
-        for drop in await database.look(_pending, monitor.name):
-            try:
-                await ingest(monitor, drop)
-            except UnreadableObject as exc:
-                # Its message was settled long ago; what people look through is the dead-letter queue all the same.
-                await dead_letter(json.dumps({"uri": drop.uri, "version": drop.version}), exc.reason, str(exc))
-            taken += 1
-    return taken
-
-
-def _pending(connection: Connection, monitor: str) -> list[Drop]:
-    if store.current_baseline(connection, monitor) is None:
-        return []
-    table = store.object_
-    rows = connection.execute(
-        select(table).where(table.c.monitor == monitor, table.c.outcome == "pending").order_by(table.c.event_time)
-    ).all()
-    return [Drop("created", row.bucket, row.key, row.event_time, row.size, row.etag, row.version, row.sequencer) for row in rows]

@@ -15,10 +15,15 @@ log = get_logger(__name__)
 
 Handle = Callable[[Lease], Awaitable[None]]
 _LONGEST_PAUSE = 60.0
+_BEAT_SECONDS = 10.0
 
 
 async def settle(lease: Lease, handle: Handle) -> str:
-    """Run `handle` under the lease, and end it exactly one way; returns the outcome."""
+    """Run `handle` under the lease, and end it exactly one way; returns the outcome.
+
+    Raises:
+        RetryableError: if the queue did not take the ending; the lease lapses and the message comes again.
+    """
     keepalive = asyncio.create_task(lease.extend_forever())
     try:
         await handle(lease)
@@ -43,55 +48,64 @@ async def settle(lease: Lease, handle: Handle) -> str:
 async def consume(queue: Queue, handle: Handle, *, stop: asyncio.Event, slots: int, health: Health, tally: Callable[[str], None]) -> None:
     """Poll until `stop` is set, then finish what was begun and give back what was not.
 
-    Never holds more messages than there are free slots. An outage stops receiving, with growing pauses: messages that are
-    released over and over would run into the queue's own dead-letter limit.
+    Never holds more messages than there are free slots. An outage (of the queue, or of what drops need: as many failures in a
+    row as there are slots) stops receiving, with growing pauses and one message at a time to see whether it is over: messages
+    that are released over and over would run into the queue's own dead-letter limit.
     """
-    free = asyncio.Semaphore(slots)
-    pause = 0.0
+    working: set[asyncio.Task[None]] = set()
+    pause, failures = 0.0, 0
+
+    def ended(outcome: str) -> None:
+        nonlocal failures
+        failures = failures + 1 if outcome == "retryable" else 0
+        tally(outcome)
+
     async with asyncio.TaskGroup() as group:
         while not stop.is_set():
             health.beat("consumer")
-            await free.acquire()
-            room = 1
-            while room < slots and not free.locked():
-                await free.acquire()
-                room += 1
-            leases, trouble = await _receive(queue, room)
-            for _ in range(room - len(leases)):
-                free.release()
+            if len(working) >= slots:  # beats go on: a large drop may take longer than a dead loop is given
+                await asyncio.wait(working, timeout=_BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                continue
+            leases, trouble = await _receive(queue, 1 if pause else slots - len(working), health)
             if stop.is_set():
                 await asyncio.gather(*(lease.release(0) for lease in leases), return_exceptions=True)
                 return
-            ended = [group.create_task(_work(lease, handle, free, tally)) for lease in leases]
-            if trouble is None and ended and pause:
-                trouble = await _first_trouble(ended)
+            begun = [group.create_task(_work(lease, handle, ended)) for lease in leases]
+            for task in begun:
+                working.add(task)
+                task.add_done_callback(working.discard)
+            if begun and pause:
+                await _finished(begun, health)
+            if trouble is None and failures >= slots:
+                trouble = f"{failures} drops in a row could not be taken"
             pause = min(max(pause * 2, 1.0), _LONGEST_PAUSE) if trouble else 0.0
             health.report("queue", trouble)
             if pause:
                 await wait_or_stop(stop, pause)
 
 
-async def _receive(queue: Queue, room: int) -> tuple[list[Lease], str | None]:
+async def _receive(queue: Queue, room: int, health: Health) -> tuple[list[Lease], str | None]:
+    poll = asyncio.ensure_future(queue.receive(room))
     try:
-        return list(await queue.receive(room)), None
+        while not (await asyncio.wait({poll}, timeout=_BEAT_SECONDS))[0]:
+            health.beat("consumer")
+        return list(poll.result()), None
     except RetryableError as exc:
         log.warning("cannot receive", error=str(exc))
         return [], str(exc)
 
 
-async def _first_trouble(tasks: list[asyncio.Task[str]]) -> str | None:
-    """After an outage one batch is watched to its end before more is taken."""
-    outcomes = await asyncio.gather(*tasks)
-    return "still failing" if all(outcome == "retryable" for outcome in outcomes) else None
+async def _finished(tasks: list[asyncio.Task[None]], health: Health) -> None:
+    waiting = set(tasks)
+    while waiting:
+        health.beat("consumer")
+        _, waiting = await asyncio.wait(waiting, timeout=_BEAT_SECONDS)
 
 
-async def _work(lease: Lease, handle: Handle, free: asyncio.Semaphore, tally: Callable[[str], None]) -> str:
+async def _work(lease: Lease, handle: Handle, ended: Callable[[str], None]) -> None:
     try:
         outcome = await settle(lease, handle)
     except RetryableError as exc:
         log.warning("message could not be settled; it will come again", error=str(exc))
         outcome = "retryable"
-    finally:
-        free.release()
-    tally(outcome)
-    return outcome
+    ended(outcome)

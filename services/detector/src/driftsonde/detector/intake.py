@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC
+from urllib.parse import quote_plus
 
 import structlog
 
-from driftsonde.core.aws.queue import SqsQueue
 from driftsonde.core.config import Monitor
 from driftsonde.core.drops import Drop, parse_notification
 from driftsonde.core.errors import UnreadableObject
@@ -18,18 +20,21 @@ from driftsonde.detector.routing import route
 
 log = get_logger(__name__)
 
+DeadLetter = Callable[[str, str, str], Awaitable[None]]
+"""Stores (body, reason, detail) where people look."""
+
 
 class Intake:
     """Handles messages of the intake queue."""
 
     def __init__(
-        self, monitors: Sequence[Monitor], ingest: Ingest, queue: SqsQueue, metrics: DetectorMetrics, changed: Callable[[], None]
+        self, monitors: Sequence[Monitor], ingest: Ingest, dead_letter: DeadLetter, metrics: DetectorMetrics, changed: Callable[[], None]
     ) -> None:
-        self._monitors, self._ingest, self._queue, self._metrics = monitors, ingest, queue, metrics
+        self._monitors, self._ingest, self._dead_letter, self._metrics = monitors, ingest, dead_letter, metrics
         self._changed = changed
 
     async def handle(self, lease: Lease) -> None:
-        """Take every drop of a message; the bad records of a notification are dead-lettered alone.
+        """Take every drop of a message; what is bad among several is dead-lettered alone.
 
         Raises:
             PoisonError: if the whole message can never succeed.
@@ -38,21 +43,29 @@ class Intake:
         with self._metrics.in_flight.track_inprogress():
             notification = parse_notification(lease.body)
             if notification.test_event:
-                self._count("test_event")
+                self.count("test_event")
+            rejected = [(drop, exc) for drop in notification.drops if (exc := await self._drop(drop)) is not None]
+            # Last: a message that is released because something is away would leave them again and again.
             for bad in notification.bad:
-                await self._queue.dead_letter(bad.record, bad.reason, bad.detail)
-                self._count(bad.reason)
-            rejected = [exc for drop in notification.drops if (exc := await self._drop(drop)) is not None]
-            if rejected:
-                raise rejected[0]
+                await self._dead_letter(bad.record, bad.reason, bad.detail)
+                self.count(bad.reason)
+            if len(notification.drops) + len(notification.bad) == 1 and rejected:
+                raise rejected[0][1]
+            for drop, exc in rejected:
+                await self._dead_letter(as_message(drop), exc.reason, str(exc))
+                self.count(exc.reason)
+
+    def count(self, outcome: str) -> None:
+        """Count what became of a drop."""
+        self._metrics.drops.labels(outcome).inc()
 
     async def _drop(self, drop: Drop) -> UnreadableObject | None:
         if drop.kind == "other":
-            self._count("ignored")
+            self.count("ignored")
             return None
         monitors = route(self._monitors, drop.bucket, drop.key)
         if not monitors:
-            self._count("unmatched")
+            self.count("unmatched")
         rejected = None
         for monitor in monitors:
             with structlog.contextvars.bound_contextvars(monitor=monitor.name, drop=drop.uri):
@@ -60,12 +73,20 @@ class Intake:
                     outcome = await self._ingest.drop(monitor, drop)
                 except UnreadableObject as exc:
                     rejected = exc
-                    self._changed()
-                    continue
-                self._count(outcome)
-                log.info("drop taken", outcome=outcome)
+                else:
+                    self.count(outcome)
+                    log.info("drop taken", outcome=outcome)
                 self._changed()
         return rejected
 
-    def _count(self, outcome: str) -> None:
-        self._metrics.drops.labels(outcome).inc()
+
+def as_message(drop: Drop) -> str:
+    """Return a notification of one drop, for its dead letter: it can be sent to the intake queue again."""
+    item = {
+        "key": quote_plus(drop.key), "size": drop.size, "eTag": drop.etag, "versionId": drop.version, "sequencer": drop.sequencer,
+    }  # fmt: skip
+    record = {
+        "eventVersion": "2.1", "eventTime": drop.event_time.astimezone(UTC).isoformat(), "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": drop.bucket}, "object": {name: value for name, value in item.items() if value is not None}},
+    }  # fmt: skip
+    return json.dumps({"Records": [record]})

@@ -40,7 +40,7 @@ class Measured:
     Args:
         windows: the sketch that it adds to each window, by window id.
         version: the baseline version that the sketches are over, unless `versions` says otherwise for a window.
-        rows: rows of the drop.
+        rows: rows of the drop that were counted.
         latest: latest event time seen, capped at now; None where windows are not by time.
         invalid_time: rows whose time could not be used.
     """
@@ -52,13 +52,9 @@ class Measured:
     invalid_time: int = 0
     versions: Mapping[str, int] = field(default_factory=dict)
 
-    @classmethod
-    def of_window(cls, monitor: Monitor, drop: Drop, sketch: TableSketch, version: int) -> Measured:
-        """Put a whole drop into the one window that its own event time or name gives."""
-        window = drop.uri
-        if isinstance(monitor.window, TimeWindow):
-            window = time_window_id(start_of(drop.event_time, monitor.window.size))
-        return cls({window: sketch}, version, sketch.rows)
+    def version_of(self, window: str) -> int:
+        """Return the baseline version that a window's sketch is over."""
+        return self.versions.get(window, self.version)
 
     def only(self, windows: Mapping[str, TableSketch]) -> Measured:
         """Keep some of the windows."""
@@ -67,6 +63,13 @@ class Measured:
     def plus(self, windows: Mapping[str, TableSketch], version: int) -> Measured:
         """Add windows that were counted over another baseline version."""
         return replace(self, windows={**self.windows, **windows}, versions={**self.versions, **dict.fromkeys(windows, version)})
+
+
+def whole_window(monitor: Monitor, drop: Drop) -> str:
+    """Return the window that a drop as a whole belongs to: by its event time, or its own (a rows window is named at commit)."""
+    if isinstance(monitor.window, TimeWindow):
+        return time_window_id(start_of(drop.event_time, monitor.window.size))
+    return drop.uri
 
 
 async def measure(
@@ -78,12 +81,20 @@ async def measure(
     Raises:
         UnreadableObject, GoneError, RetryableError: as the reader and the object store.
     """
+    if not info.size:  # nothing is there to be damaged: an empty drop, as one with a header and no rows
+        empty = {} if isinstance(monitor.window, TimeWindow) else {whole_window(monitor, drop): baseline.empty_sketch()}
+        return Measured(empty, version, 0)
     source = StoreSource(objects, loop, drop.bucket, drop.key, info.size, version=drop.version, etag=None if drop.version else info.etag)
     if isinstance(monitor.window, TimeWindow):
-        return await asyncio.to_thread(_by_time, monitor, monitor.window, source, baseline, version, now)
-    sketch = await asyncio.to_thread(count_object, baseline, source, form=monitor.format)
-    _refuse_bad_rows(monitor, drop, sketch.rows, sketch.bad_rows)
-    return Measured.of_window(monitor, drop, sketch, version)
+        measured = await asyncio.to_thread(_by_time, monitor, monitor.window, source, baseline, version, now)
+    else:
+        sketch = await asyncio.to_thread(count_object, baseline, source, form=monitor.format)
+        measured = Measured({whole_window(monitor, drop): sketch}, version, sketch.rows)
+    bad = sum(sketch.bad_rows for sketch in measured.windows.values())
+    total = measured.rows + measured.invalid_time + bad
+    if bad and bad / total > monitor.policy.bad_rows:
+        raise UnreadableObject(f"{drop.uri}: {bad} of {total} rows cannot be parsed", reason="bad_rows")
+    return measured
 
 
 def _by_time(monitor: Monitor, window: TimeWindow, source: StoreSource, baseline: FrozenBaseline, version: int, now: datetime) -> Measured:
@@ -106,9 +117,3 @@ def _by_time(monitor: Monitor, window: TimeWindow, source: StoreSource, baseline
         {time_window_id(from_micros(start)): sketch for start, sketch in counted.items()},
         version, rows, capped(from_micros(latest), now) if latest >= 0 else None, invalid,
     )  # fmt: skip
-
-
-def _refuse_bad_rows(monitor: Monitor, drop: Drop, rows: int, bad: int) -> None:
-    total = rows + bad
-    if total and bad / total > monitor.policy.bad_rows:
-        raise UnreadableObject(f"{drop.uri}: {bad} of {total} rows cannot be parsed", reason="bad_rows")

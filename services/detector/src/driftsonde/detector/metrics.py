@@ -9,6 +9,7 @@ OUTCOMES = (
     "counted", "empty", "duplicate", "stale", "pending", "gone", "superseded", "removed", "retracted", "unmatched",
     "ignored", "test_event", "too_late", "retryable", "bug", *POISON_REASONS,
 )  # fmt: skip
+LEFT_OUT = ("too_late", "invalid_time")
 VERDICTS = ("ok", "warning", "drift", "insufficient", "untrusted")
 
 
@@ -20,9 +21,11 @@ class DetectorMetrics:
         self.registry = metrics.registry
         self.drops = metrics.counter("drops", "Drops by what became of them.", "outcome", OUTCOMES)
         self.rows = metrics.counter("rows", "Rows counted into sketches.")
+        self.left_out = metrics.counter("rows_left_out", "Rows that were read and not counted.", "reason", LEFT_OUT)
         self.bytes = metrics.counter("bytes", "Bytes of the objects that were read.")
         self.verdicts = metrics.counter("verdicts", "Windows judged, revisions included.", "verdict", VERDICTS)
         self.episodes = metrics.counter("episodes", "Episodes opened.", "kind", ("drift", "untrusted"))
+        self.failures = metrics.counter("judge_failures", "Monitors that could not be judged for an unexpected reason.")
         self.in_flight = metrics.gauge("in_flight", "Messages being worked on.")
         self.stage = metrics.seconds("stage", "Time spent by stage.", "stage", ("read", "commit", "evaluate"))
         self.latency = metrics.seconds("event_to_verdict", "From S3's event time to the verdict's commit.")

@@ -75,7 +75,9 @@ def _monitor(connection: Connection, name: str) -> dict[str, Any]:
 
 def _windows(connection: Connection, name: str) -> list[dict[str, Any]]:
     table = store.window
-    rows = connection.execute(select(table).where(table.c.monitor == name).order_by(table.c.baseline, table.c.position)).all()
+    # A window without a version is one whose drops were all taken away.
+    mine = (table.c.monitor == name, table.c.baseline.is_not(None))
+    rows = connection.execute(select(table).where(*mine).order_by(table.c.baseline, table.c.position)).all()
     return [
         {
             "id": row.id, "baseline": row.baseline, "verdict": row.verdict, "revision": row.revision, "rows": row.rows,

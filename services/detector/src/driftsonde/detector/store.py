@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Boolean, Column, Connection, Index, Integer, LargeBinary, MetaData, Row, String, Table, Text, func, select
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Row,
+    String,
+    Table,
+    Text,
+    func,
+    select,
+)
 
-from driftsonde.core.store.engine import UtcDateTime
+from driftsonde.core.store.engine import Database, UtcDateTime
 from driftsonde.core.store.outbox import inbox_table, outbox_table
+
+MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
 metadata: Final = MetaData()
 outbox: Final = outbox_table(metadata)
 inbox: Final = inbox_table(metadata)
+
+# Ordered as bytes everywhere, as Python and SQLite do; a database's own collation would order keys by language.
+_POSITION: Final = String(1400).with_variant(String(1400, collation="C"), "postgresql")
 
 object_: Final = Table(
     "object", metadata,
@@ -26,13 +47,13 @@ object_: Final = Table(
     Column("sequencer", String(64)),
     Column("event_time", UtcDateTime, nullable=False),
     Column("first_seen", UtcDateTime, nullable=False),
-    Column("size", Integer),
-    Column("rows", Integer, nullable=False, default=0),
+    Column("size", BigInteger),
+    Column("rows", BigInteger, nullable=False, default=0),
     Column("outcome", String(24), nullable=False),
     Column("windows", Text, nullable=False, default="[]"),
     Column("tombstone", Boolean, nullable=False, default=False),
     Column("updated_at", UtcDateTime, nullable=False),
-    Index("object_pending", "monitor", "outcome"),
+    Index("object_outcome", "outcome", "monitor"),
 )  # fmt: skip
 
 part: Final = Table(
@@ -44,19 +65,21 @@ part: Final = Table(
     Column("version", String(1024)),
     Column("etag", String(255)),
     Column("baseline", Integer, nullable=False),
-    Column("rows", Integer, nullable=False),
+    Column("rows", BigInteger, nullable=False),
     Column("sketch", LargeBinary, nullable=False),
+    Index("part_object", "monitor", "bucket", "key"),
 )  # fmt: skip
 
 window: Final = Table(
     "window", metadata,
     Column("monitor", String(32), primary_key=True),
     Column("id", String(1300), primary_key=True),
-    Column("position", String(1400), nullable=False),
-    Column("baseline", Integer, nullable=False),
+    Column("position", _POSITION, nullable=False),
+    Column("baseline", Integer),  # null once every part was taken away: the next part brings the version in force
     Column("start", UtcDateTime),
     Column("end", UtcDateTime),
-    Column("rows", Integer, nullable=False, default=0),
+    Column("closed", Boolean, nullable=False, default=False),  # rows windows: it reached its size and takes no other drop
+    Column("rows", BigInteger, nullable=False, default=0),
     Column("first_drop", UtcDateTime),
     Column("verdict", String(16)),
     Column("revision", Integer, nullable=False, default=0),
@@ -71,17 +94,18 @@ dirty: Final = Table(
     Column("monitor", String(32), primary_key=True),
     Column("window", String(1300), primary_key=True),
     Column("since", UtcDateTime, nullable=False),
+    Column("marks", Integer, nullable=False),  # who judges a window unmarks what it saw, not what came meanwhile
 )  # fmt: skip
 
 baseline: Final = Table(
     "baseline", metadata,
     Column("monitor", String(32), primary_key=True),
     Column("version", Integer, primary_key=True),
-    Column("state", String(16), nullable=False),  # building, adopted, failed
+    Column("state", String(16), nullable=False),  # building, adopted, superseded (another was adopted first)
     Column("source", Text, nullable=False),
     Column("model", String(64)),
     Column("digest", String(64)),
-    Column("rows", Integer, nullable=False, default=0),
+    Column("rows", BigInteger, nullable=False, default=0),
     Column("data", LargeBinary),
     Column("error", Text),
     Column("claimed_until", UtcDateTime),
@@ -112,7 +136,7 @@ progress: Final = Table(
 
 timeline: Final = Table(
     "timeline", metadata,
-    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
     Column("event_id", String(32), nullable=False, unique=True),
     Column("monitor", String(32), nullable=False),
     Column("episode", Integer),
@@ -136,12 +160,16 @@ def window_row(connection: Connection, monitor: str, window_id: str) -> Row[Any]
     return connection.execute(select(window).where(window.c.monitor == monitor, window.c.id == window_id)).first()
 
 
-def mark_dirty(connection: Connection, monitor: str, windows: Sequence[str], now: datetime) -> None:
-    """Ask for windows to be judged again."""
-    for window_id in windows:
-        known = select(dirty.c.window).where(dirty.c.monitor == monitor, dirty.c.window == window_id)
-        if connection.scalar(known) is None:
-            connection.execute(dirty.insert().values(monitor=monitor, window=window_id, since=now))
+def mark_dirty(database: Database, connection: Connection, monitor: str, windows: Iterable[str], now: datetime) -> None:
+    """Ask for windows to be judged again. In order of name: two that mark the same windows must not wait for each other."""
+    for window_id in sorted(windows):
+        values = {"monitor": monitor, "window": window_id, "since": now, "marks": 1}
+        connection.execute(database.upsert(dirty, values, key=("monitor", "window"), change={"marks": dirty.c.marks + 1}))
+
+
+def dirty_monitors(connection: Connection) -> set[str]:
+    """Return the monitors that have windows to judge."""
+    return set(connection.scalars(select(dirty.c.monitor).distinct()).all())
 
 
 def open_episode_events(connection: Connection) -> Sequence[str]:

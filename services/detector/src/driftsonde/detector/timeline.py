@@ -9,7 +9,6 @@ from sqlalchemy import Connection
 from driftsonde.core.events import FACTS, Event, ModelPromoted
 from driftsonde.core.ports import Outcome
 from driftsonde.core.store.engine import Database
-from driftsonde.core.store.outbox import Outbox
 from driftsonde.detector import store
 from driftsonde.detector.baselines import Builder
 
@@ -20,22 +19,22 @@ TYPES: Final = tuple(FACTS)
 class Timeline:
     """Stores each event once; a promoted model also asks for its baseline."""
 
-    def __init__(self, database: Database, outbox: Outbox, builder: Builder) -> None:
-        self._database, self._outbox, self._builder = database, outbox, builder
+    def __init__(self, database: Database, builder: Builder) -> None:
+        self._database, self._builder = database, builder
 
     async def handle(self, event: Event) -> Outcome:
         """Take one event; a repeat changes nothing."""
         return await self._database.run(self._store, event)
 
     def _store(self, connection: Connection, event: Event) -> Outcome:
-        if not self._outbox.first_time(connection, event):
+        values = {
+            "event_id": event.id, "monitor": event.subject, "episode": event.data.episode, "type": event.data.TYPE, "at": event.time,
+            "body": event.to_json().decode(),
+        }  # fmt: skip
+        # The timeline is kept for ever, so it is its own inbox: an episode that stays open for months is heard hourly.
+        insert = self._database.upsert(store.timeline, values, key=("event_id",)).returning(store.timeline.c.id)
+        if connection.execute(insert).first() is None:
             return "duplicate"
         if isinstance(event.data, ModelPromoted):
             self._builder.request(connection, event.data)
-        connection.execute(
-            store.timeline.insert().values(
-                event_id=event.id, monitor=event.subject, episode=event.data.episode, type=event.data.TYPE, at=event.time,
-                body=event.to_json().decode(),
-            )
-        )  # fmt: skip
         return "stored"

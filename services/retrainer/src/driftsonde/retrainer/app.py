@@ -12,7 +12,7 @@ from driftsonde.core.aws.queue import SqsQueue
 from driftsonde.core.aws.session import aws_client
 from driftsonde.core.bus import connect_bus
 from driftsonde.core.config import Config
-from driftsonde.core.lifecycle import Health, SystemClock, health_routes, serve_http
+from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, health_routes, serve_http
 from driftsonde.core.log import get_logger
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
@@ -53,7 +53,8 @@ async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) 
             outbox, bus, clock, health, current=store.open_plan_events, republish_every=settings.republish_every,
             published=metrics.published, depth=metrics.outbox,
         )  # fmt: skip
-        await stack.enter_async_context(bus.running())
+        if not await enter_or_stop(stack, bus.running(), stop):
+            return
         async with asyncio.TaskGroup() as group:
             group.create_task(watcher.run(stop, changed, health, settings.poll_jobs_seconds, relay.wake))
             group.create_task(relay.run(stop))

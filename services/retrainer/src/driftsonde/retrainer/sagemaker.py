@@ -9,14 +9,8 @@ from typing import Any, Final, NamedTuple
 from botocore.exceptions import ClientError
 
 from driftsonde.core.aws.session import TRANSPORT_ERRORS, as_retryable, error_code
-from driftsonde.core.errors import ConfigError, RetryableError
+from driftsonde.core.errors import ConfigError, QuotaReached
 from driftsonde.core.ports import JobState, JobStatus
-
-
-class QuotaReached(RetryableError):
-    """The account's quota of jobs is used up."""
-
-    reason = "quota"
 
 
 class _Kind(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from driftsonde.core.errors import ConfigError, GoneError, RetryableError
+from driftsonde.core.errors import ConfigError, GoneError, QuotaReached, RetryableError
 from driftsonde.core.events import (
     BatchFinished,
     ModelHeld,
@@ -27,7 +27,7 @@ from driftsonde.core.events import (
 from driftsonde.core.lifecycle import Health
 from driftsonde.core.log import get_logger
 from driftsonde.core.names import digest, split_s3
-from driftsonde.core.ports import Clock, JobStatus, ObjectStore
+from driftsonde.core.ports import Clock, JobStatus, ObjectStore, TrainingJobs
 from driftsonde.core.store.engine import Database
 from driftsonde.retrainer import requests, store
 from driftsonde.retrainer.gate import passes
@@ -35,7 +35,6 @@ from driftsonde.retrainer.metrics import RetrainerMetrics
 from driftsonde.retrainer.planner import EXPLANATIONS, LATER
 from driftsonde.retrainer.plans import STEP, Plans, PlanView, succeeded
 from driftsonde.retrainer.requests import Layout
-from driftsonde.retrainer.sagemaker import QuotaReached, SageMaker
 
 log = get_logger(__name__)
 
@@ -46,7 +45,7 @@ class Watcher:
     """Goes round all open plans."""
 
     def __init__(
-        self, database: Database, plans: Plans, jobs: SageMaker, objects: ObjectStore, clock: Clock, metrics: RetrainerMetrics, *,
+        self, database: Database, plans: Plans, jobs: TrainingJobs, objects: ObjectStore, clock: Clock, metrics: RetrainerMetrics, *,
         image: Callable[[], str],
     ) -> None:  # fmt: skip
         self._database, self._plans, self._jobs, self._objects = database, plans, jobs, objects

@@ -8,11 +8,12 @@ from typing import Any
 from aiohttp import ClientConnectionError, ClientPayloadError
 from botocore.exceptions import ClientError
 
-from driftsonde.core.aws.session import TRANSPORT_ERRORS, as_retryable, error_code
+from driftsonde.core.aws.session import AWS_ERRORS, TRANSPORT_ERRORS, as_retryable, error_code
 from driftsonde.core.errors import GoneError, RetryableError, SupersededError
 from driftsonde.core.ports import ObjectInfo
 
 _GONE = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "NoSuchBucket", "405", "MethodNotAllowed"})
+_CUT_OFF: tuple[type[BaseException], ...] = (ClientConnectionError, ClientPayloadError, *AWS_ERRORS)
 _REPLACED = frozenset({"412", "PreconditionFailed"})
 
 
@@ -28,9 +29,7 @@ class S3Objects:
         answer = await self._call(self._client.head_object(Bucket=bucket, Key=key, **pin), bucket, key)
         return ObjectInfo(answer["ContentLength"], answer["ETag"].strip('"'), answer.get("VersionId"), answer["LastModified"])
 
-    async def read(
-        self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None
-    ) -> bytes:
+    async def read(self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None) -> bytes:
         """Return bytes [start, stop) of the pinned version."""
         pin: dict[str, str] = {"VersionId": version} if version else {"IfMatch": f'"{etag}"'} if etag else {}
         answer = await self._call(self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **pin), bucket, key)
@@ -39,7 +38,7 @@ class S3Objects:
             async with answer["Body"] as body:
                 async for chunk in body.iter_chunks(1 << 20):
                     data += chunk
-        except (ClientError, ClientConnectionError, ClientPayloadError, *TRANSPORT_ERRORS) as exc:
+        except _CUT_OFF as exc:
             raise RetryableError(f"s3://{bucket}/{key}: the body was cut off: {exc!r}") from exc
         if len(data) != stop - start:
             raise RetryableError(f"s3://{bucket}/{key}: got {len(data)} bytes of {stop - start}")
@@ -72,4 +71,3 @@ class S3Objects:
             raise as_retryable(exc) from exc
         except TRANSPORT_ERRORS as exc:
             raise as_retryable(exc) from exc
-

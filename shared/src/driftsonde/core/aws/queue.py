@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from driftsonde.core.aws.session import TRANSPORT_ERRORS, as_retryable
-from driftsonde.core.errors import RetryableError
+from driftsonde.core.aws.session import AWS_ERRORS, as_retryable
+from driftsonde.core.errors import ConfigError, DriftsondeError, RetryableError
 from driftsonde.core.log import get_logger
 
 log = get_logger(__name__)
 
 _BATCH = 10
 _GATHER_SECONDS = 0.02
+_MAX_LETTER = 1_000_000  # SQS takes 1 MiB
+_MAX_DETAIL = 1_000
+_LONGEST_ESCAPE = 13  # characters of JSON for one of text, and room for the rest of the letter
 _MAX_LEASE_SECONDS = 11.5 * 3600  # SQS ends any lease after twelve hours
 
 
@@ -50,7 +52,7 @@ class SqsQueue:
                 QueueUrl=self.url, MaxNumberOfMessages=min(slots, _BATCH), WaitTimeSeconds=self._wait,
                 VisibilityTimeout=self.lease, AttributeNames=["ApproximateReceiveCount"],
             )  # fmt: skip
-        except (ClientError, *TRANSPORT_ERRORS) as exc:
+        except AWS_ERRORS as exc:
             raise as_retryable(exc) from exc
         return [SqsLease(self, message) for message in answer.get("Messages", [])]
 
@@ -62,46 +64,57 @@ class SqsQueue:
         """Delete one message; calls made at about the same time share a request."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((receipt, done))
-        if len(self._pending) >= _BATCH or self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.create_task(self._flush(wait=len(self._pending) < _BATCH))
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.create_task(self._flush())
         await done
 
-    async def _flush(self, *, wait: bool) -> None:
-        if wait:
-            await asyncio.sleep(_GATHER_SECONDS)
-        batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
-        if self._pending:
-            self._flusher = asyncio.create_task(self._flush(wait=False))
-        if not batch:
-            return
-        entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, (receipt, _) in enumerate(batch)]
+    async def _flush(self) -> None:
+        """Delete what waits, until nothing does: also what came while a request was under way."""
+        while self._pending:
+            if len(self._pending) < _BATCH:
+                await asyncio.sleep(_GATHER_SECONDS)
+            batch, self._pending = self._pending[:_BATCH], self._pending[_BATCH:]
+            failed = await self._delete_batch([receipt for receipt, _ in batch])
+            for index, (_, done) in enumerate(batch):
+                if done.done():  # whoever waited was cancelled
+                    continue
+                if index in failed:
+                    done.set_exception(failed[index])
+                else:
+                    done.set_result(None)
+
+    async def _delete_batch(self, receipts: Sequence[str]) -> dict[int, DriftsondeError]:
+        """Return what went wrong, by place in the batch."""
+        entries = [{"Id": str(index), "ReceiptHandle": receipt} for index, receipt in enumerate(receipts)]
         try:
             answer = await self._client.delete_message_batch(QueueUrl=self.url, Entries=entries)
-        except (ClientError, *TRANSPORT_ERRORS) as exc:
-            for _, done in batch:
-                done.set_exception(as_retryable(exc))
-            return
+        except AWS_ERRORS as exc:
+            return dict.fromkeys(range(len(receipts)), as_retryable(exc))
         # A batch call answers 200 even when entries failed.
-        failed = {int(entry["Id"]): entry.get("Code", "") for entry in answer.get("Failed", [])}
-        for index, (_, done) in enumerate(batch):
-            if index in failed:
-                done.set_exception(RetryableError(f"message was not deleted: {failed[index]}"))
-            else:
-                done.set_result(None)
+        return {int(entry["Id"]): RetryableError(f"message was not deleted: {entry.get('Code', '')}") for entry in answer.get("Failed", [])}
 
     async def change_visibility(self, receipt: str, seconds: int) -> None:
         """Set how long from now a message stays hidden."""
         await self._call(self._client.change_message_visibility(QueueUrl=self.url, ReceiptHandle=receipt, VisibilityTimeout=seconds))
 
     async def dead_letter(self, body: str, reason: str, detail: str) -> None:
-        """Keep a body with its reason in the dead-letter queue."""
-        letter = json.dumps({"reason": reason, "detail": detail, "body": body})
-        await self._call(self._client.send_message(QueueUrl=self._dead_letters or self.url, MessageBody=letter))
+        """Keep a body with its reason in the dead-letter queue; a body that is too long for a message loses its end.
+
+        Raises:
+            ConfigError: if there is no dead-letter queue.
+        """
+        if self._dead_letters is None:
+            raise ConfigError(f"{self.url} has no dead-letter queue")
+        letter = {"reason": reason, "detail": detail[:_MAX_DETAIL], "body": body}
+        text = json.dumps(letter)  # in ASCII: SQS refuses control characters, and counts bytes
+        if len(text) > _MAX_LETTER:
+            text = json.dumps(letter | {"body": body[: _MAX_LETTER // _LONGEST_ESCAPE], "truncated": True})
+        await self._call(self._client.send_message(QueueUrl=self._dead_letters, MessageBody=text))
 
     async def _call(self, call: Any) -> Any:
         try:
             return await call
-        except (ClientError, *TRANSPORT_ERRORS) as exc:
+        except AWS_ERRORS as exc:
             raise as_retryable(exc) from exc
 
 
@@ -131,7 +144,7 @@ class SqsLease:
 
     async def release(self, delay: float) -> None:
         """Settle: again after `delay` seconds."""
-        await self._queue.change_visibility(self._receipt, min(int(delay), 900))
+        await self._queue.change_visibility(self._receipt, min(math.ceil(delay), 900))
 
     async def dead_letter(self, reason: str, detail: str) -> None:
         """Settle: keep it with its reason, then delete it. In this order a crash in between doubles a dead letter, never loses it."""

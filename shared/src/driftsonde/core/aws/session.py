@@ -49,3 +49,4 @@ def as_retryable(exc: BaseException) -> DriftsondeError:
 
 
 TRANSPORT_ERRORS: tuple[type[BaseException], ...] = (BotoCoreError, OSError, TimeoutError)
+AWS_ERRORS: tuple[type[BaseException], ...] = (ClientError, *TRANSPORT_ERRORS)

@@ -17,7 +17,10 @@ from driftsonde.core.bus.settle import ACK_WAIT_SECONDS, settling
 from driftsonde.core.errors import PoisonError, RetryableError
 from driftsonde.core.events import PREFIX, Event, parse_event
 from driftsonde.core.lifecycle import Health
+from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Handler
+
+log = get_logger(__name__)
 
 STREAM = "DRIFTSONDE"
 DEAD_LETTERS = "DRIFTSONDE_DEAD_LETTERS"
@@ -68,10 +71,12 @@ class NatsBus:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connect, declare the streams, consume while the block runs, then finish what is in hand."""
+        self._report("not connected yet")
         await self._broker.connect()
         try:
             await self._declare()
             await self._broker.start()
+            self._report(None)  # errors on the way here were reported, and no callback says that they are over
             yield
         finally:
             await self._broker.stop()
@@ -95,13 +100,14 @@ class NatsBus:
         await self._broker.publish(json.dumps(letter).encode(), subject, headers=headers, stream=DEAD_LETTERS, timeout=5.0)
 
     async def _on_error(self, error: Exception) -> None:
-        if self._health:
-            self._health.report("bus", f"{error!r}")
+        log.warning("bus", error=repr(error))  # one error is no outage: a lost connection is told by the next callback
 
     async def _on_disconnect(self) -> None:
-        if self._health:
-            self._health.report("bus", "disconnected")
+        self._report("disconnected")
 
     async def _on_reconnect(self) -> None:
+        self._report(None)
+
+    def _report(self, problem: str | None) -> None:
         if self._health:
-            self._health.report("bus", None)
+            self._health.report("bus", problem)

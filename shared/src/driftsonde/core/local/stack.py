@@ -78,8 +78,12 @@ class Child:
         """Signal it, wait for its end, kill it if it does not; returns its exit code."""
         if self.alive():
             self.process.send_signal(sig)
+        return self.wait(wait)
+
+    def wait(self, seconds: float = _STOP_SECONDS) -> int:
+        """Wait for its end, kill it if that does not come; returns its exit code."""
         try:
-            return self.process.wait(wait)
+            return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()
@@ -202,8 +206,8 @@ class Stack:
         running = [self.children[name] for name in order if name in self.children]
         for child in running:
             if child.name in SERVICES and child.alive():
-                child.process.terminate()
-        return {child.name: child.stop() for child in running}
+                child.process.terminate()  # all at once: each may take its grace
+        return {child.name: child.wait() if child.name in SERVICES else child.stop() for child in running}
 
     def _start_bus(self) -> None:
         program = find_program("nats-server", "DRIFTSONDE_NATS_SERVER")

@@ -88,7 +88,7 @@ def _spans_of(kind: EpisodeKind, verdicts: Sequence[Judged], clear_after: int) -
     return spans
 
 
-def reconcile(spans: Sequence[Span], stored: Sequence[Stored]) -> list[Opened | Closed]:
+def reconcile(spans: Sequence[Span], stored: Sequence[Stored], *, last: int = 0) -> list[Opened | Closed]:
     """Say what to announce so that the stored episodes agree with the verdicts.
 
     An episode is never un-opened: one whose cause a revision removed is closed as `revised`. A closed episode is never
@@ -96,10 +96,11 @@ def reconcile(spans: Sequence[Span], stored: Sequence[Stored]) -> list[Opened | 
 
     Args:
         spans: what the verdicts say now.
-        stored: every episode announced so far, in order of number.
+        stored: every episode announced so far that the spans could mean, in order of number.
+        last: the highest number ever given, where `stored` does not hold them all.
     """
     changes: list[Opened | Closed] = []
-    number = max((episode.number for episode in stored), default=0)
+    number = max(last, *(episode.number for episode in stored), 0)
     matched: set[int] = set()
     for span in sorted(spans, key=lambda span: span.cleared is None):
         mine = [episode for episode in stored if episode.kind == span.kind and episode.opened in span.windows]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
@@ -32,22 +32,24 @@ _TRIES = 5
 
 
 class UtcDateTime(TypeDecorator[Any]):
-    """Aware UTC datetimes; SQLite would forget the zone."""
+    """Aware datetimes, in UTC on both ways: SQLite would forget the zone, PostgreSQL answers in the session's."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         """Refuse naive datetimes before they are stored."""
-        if value is not None and value.tzinfo is None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
             raise ValueError("naive datetime")
-        return value
+        return value.astimezone(UTC)
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """Give SQLite's naive answer its zone back."""
-        if value is not None and value.tzinfo is None:
-            return value.replace(tzinfo=UTC)
-        return value
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Database:
@@ -118,7 +120,7 @@ class Database:
         Raises:
             RetryableError: when the database stays away.
         """
-        return await asyncio.to_thread(self._write_with_retries, work, *args, **kwargs)
+        return await asyncio.to_thread(lambda: self._write_with_retries(work, *args, **kwargs))
 
     async def look(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a read-only `work(connection, ...)` in a worker thread."""
@@ -146,17 +148,32 @@ class Database:
                 time.sleep(random.uniform(0, 0.1 * 2**attempt))  # full jitter
         raise AssertionError("unreachable")
 
-    def lock(self, connection: Connection, key: str) -> None:
-        """Hold `key` until the transaction ends. SQLite's write transaction is such a lock already."""
+    def lock(self, connection: Connection, key: str, *, shared: bool = False) -> None:
+        """Hold `key` until the transaction ends; `shared` with others that share it. SQLite's write transaction is such a lock already."""
         if not self.is_sqlite:
-            connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
+            acquire = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+            connection.execute(select(acquire(func.hashtextextended(key, 0))))
 
-    def upsert(self, table: Table, values: dict[str, Any], *, key: tuple[str, ...], update: tuple[str, ...] = ()) -> Any:
-        """Return an insert that on conflict of `key` updates the columns of `update`, or does nothing."""
+    def upsert(
+        self,
+        table: Table,
+        values: Mapping[str, Any],
+        *,
+        key: Sequence[str],
+        update: Sequence[str] = (),
+        change: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Return an insert that on conflict of `key` does nothing, or changes the row that is there.
+
+        Args:
+            update: columns that take the new values.
+            change: columns that take an expression over the row that is there; it sees what others committed meanwhile.
+        """
         insert = (sqlite.insert if self.is_sqlite else postgresql.insert)(table).values(**values)
-        if not update:
+        changes = {name: insert.excluded[name] for name in update} | dict(change or {})
+        if not changes:
             return insert.on_conflict_do_nothing(index_elements=list(key))
-        return insert.on_conflict_do_update(index_elements=list(key), set_={name: insert.excluded[name] for name in update})
+        return insert.on_conflict_do_update(index_elements=list(key), set_=changes)
 
     def ping(self) -> None:
         """Raise `OperationalError` when the database is away."""

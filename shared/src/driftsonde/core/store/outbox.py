@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from typing import Any
 
 from prometheus_client import Counter, Gauge
-from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, String, Table, Text, func, select, update
+from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Row, String, Table, Text, func, select, update
 
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.events import Event, Fact, parse_event
@@ -124,7 +125,7 @@ class Relay:
                 await wait_or_stop(stop, exc.retry_after)
                 continue
             if not more:
-                await self._sleep(stop)
+                await wait_or_stop(stop, _POLL_SECONDS, self._wake)
 
     async def publish_once(self) -> bool:
         """Publish one batch; True when there may be more.
@@ -139,7 +140,7 @@ class Relay:
         self._depth.set(await self._outbox.database.look(self._waiting))
         return len(rows) == _BATCH
 
-    def _unpublished(self, connection: Connection) -> Sequence[object]:
+    def _unpublished(self, connection: Connection) -> Sequence[Row[Any]]:
         table = self._outbox.table
         return connection.execute(select(table).where(table.c.published_at.is_(None)).order_by(table.c.id).limit(_BATCH)).all()
 
@@ -149,9 +150,7 @@ class Relay:
 
     def _mark(self, connection: Connection, row_id: int, attempt: int) -> None:
         table = self._outbox.table
-        connection.execute(
-            update(table).where(table.c.id == row_id, table.c.attempt == attempt).values(published_at=self._clock.now())
-        )
+        connection.execute(update(table).where(table.c.id == row_id, table.c.attempt == attempt).values(published_at=self._clock.now()))
 
     def _rearm(self, connection: Connection) -> None:
         table = self._outbox.table
@@ -161,9 +160,3 @@ class Relay:
             .where(table.c.event_id.in_(self._current(connection)), table.c.published_at < overdue)
             .values(published_at=None, attempt=table.c.attempt + 1)
         )
-
-    async def _sleep(self, stop: asyncio.Event) -> None:
-        waiters = [asyncio.create_task(self._wake.wait()), asyncio.create_task(stop.wait())]
-        await asyncio.wait(waiters, timeout=_POLL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        for waiter in waiters:
-            waiter.cancel()

@@ -1,0 +1,70 @@
+"""The loop that evaluates monitors: when something changed, and now and then because time passes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from driftsonde.core.config import Config, Monitor
+from driftsonde.core.errors import RetryableError
+from driftsonde.core.lifecycle import Health, wait_or_stop
+from driftsonde.core.log import get_logger
+from driftsonde.core.ports import Clock
+from driftsonde.core.store.engine import Database
+from driftsonde.detector import store
+from driftsonde.detector.evaluate import Evaluate
+from driftsonde.detector.metrics import DetectorMetrics
+
+log = get_logger(__name__)
+
+_SWEEP_SECONDS = 1.0
+
+
+class Judge:
+    """Runs the evaluate transaction of every monitor that has something to judge."""
+
+    def __init__(self, database: Database, evaluate: Evaluate, config: Config, metrics: DetectorMetrics, clock: Clock) -> None:
+        self._database, self._evaluate, self._config = database, evaluate, config
+        self._metrics, self._clock = metrics, clock
+
+    async def run(self, stop: asyncio.Event, changed: asyncio.Event, wake: Callable[[], None], health: Health) -> None:
+        """Sweep at each change and every second until `stop` is set, and once more after it."""
+        while True:
+            health.beat("judge")
+            changed.clear()
+            last = stop.is_set()
+            await self.sweep()
+            wake()
+            if last:
+                return
+            await wait_or_stop(stop, _SWEEP_SECONDS, changed)
+
+    async def sweep(self) -> None:
+        """Judge what can be judged now; a monitor that cannot be judged does not keep the others waiting."""
+        try:
+            waiting = await self._database.look(store.dirty_monitors)
+        except RetryableError as exc:
+            log.warning("cannot look for windows to judge", error=str(exc))
+            return
+        for monitor in self._config.monitors:
+            if monitor.name not in waiting:
+                continue
+            try:
+                await self._one(monitor)
+            except RetryableError as exc:
+                log.warning("cannot judge now", monitor=monitor.name, error=str(exc))
+            except Exception:  # the only broad handler of this loop: a part that cannot be read stops one monitor, not all
+                log.exception("monitor cannot be judged", monitor=monitor.name)
+                self._metrics.failures.inc()
+
+    async def _one(self, monitor: Monitor) -> None:
+        with self._metrics.stage.labels("evaluate").time():
+            done = await self._database.run(self._evaluate, monitor)
+        for word in done.verdicts:
+            self._metrics.verdicts.labels(word).inc()
+        for kind in done.opened:
+            self._metrics.episodes.labels(kind).inc()
+            log.info("episode opened", monitor=monitor.name, kind=kind)
+        now = self._clock.now()
+        for first in done.first_drops:
+            self._metrics.latency.observe(max(0.0, (now - first).total_seconds()))

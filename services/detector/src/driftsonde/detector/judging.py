@@ -1,0 +1,156 @@
+"""The windows of one baseline version, judged in one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from driftsonde.core.config import Monitor
+from driftsonde.core.drift.verdict import Verdict, judge_window
+from driftsonde.core.events import VerdictRevised, WindowRef
+from driftsonde.core.monitoring.baseline import FrozenBaseline
+from driftsonde.core.monitoring.episode import Judged
+from driftsonde.core.names import digest
+from driftsonde.core.sketch.codec import decode_table
+from driftsonde.core.sketch.table import TableSketch, merge
+from driftsonde.core.store.outbox import Outbox
+from driftsonde.detector import store
+from driftsonde.detector.facts import window_detail
+from driftsonde.detector.policy import parameters_of
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedWindow:
+    """A verdict, the window as events name it, and the look-back that it was judged with, itself last."""
+
+    verdict: Verdict
+    window: WindowRef
+    history: tuple[str, ...]
+
+
+class Pass:
+    """One pass over the windows of a monitor that one baseline version has.
+
+    Attributes:
+        words: the verdict words in window order, from the last time that nothing was open.
+        judged: what was judged in this pass, by window.
+    """
+
+    def __init__(
+        self, connection: Connection, monitor: Monitor, version: int, baseline: FrozenBaseline, outbox: Outbox, now: datetime, *,
+        hold: Callable[[str], None],
+    ) -> None:  # fmt: skip
+        self.connection, self.monitor, self.version, self.baseline = connection, monitor, version, baseline
+        self.outbox, self.now, self._hold = outbox, now, hold
+        self.parameters = parameters_of(monitor.policy)
+        self.words: list[Judged] = []
+        self.judged: dict[str, JudgedWindow] = {}
+        self._order: list[Judged] = []
+        self._sketches: dict[str, TableSketch | None] = {}
+
+    def judge(self, windows: Sequence[Row[Any]], dirty: Collection[str], *, clear: int) -> None:
+        """Judge the dirty windows and those whose look-back reaches one.
+
+        Args:
+            windows: in window order, with all that the look-back of the first dirty one needs.
+            clear: how many of the first ones lie before a time at which nothing was open.
+        """
+        reach = 0  # how many more trusted windows have the latest change in their look-back
+        for row in windows:
+            changed = row.id in dirty
+            if not changed and not reach:
+                self._order.append(Judged(row.id, row.verdict))
+                continue
+            if self.sketch(row.id) is None and self._emptied(row):
+                reach = self.parameters.lookback - 1
+                continue
+            done = self._judge_one(row)
+            self._order.append(Judged(row.id, done.verdict.word))
+            trusted = done.verdict.word != "untrusted"
+            if changed or trusted != (row.verdict != "untrusted"):
+                reach = self.parameters.lookback - 1
+            elif trusted:
+                reach -= 1
+        self.words = self._order[clear:]
+
+    def again(self, window_id: str) -> JudgedWindow:
+        """Return what was judged of a window; one whose verdict did not change this time is judged once more."""
+        if window_id not in self.judged:
+            row = store.window_row(self.connection, self.monitor.name, window_id)
+            assert row is not None  # it was in the list of windows of this transaction
+            history = self._history(window_id)
+            window = WindowRef(id=row.id, rows=row.rows, start=row.start, end=row.end, revision=row.revision)
+            self.judged[window_id] = JudgedWindow(
+                judge_window(self.baseline.columns, self.sketches(history), self.parameters), window, history
+            )
+        return self.judged[window_id]
+
+    def sketch(self, window_id: str) -> TableSketch | None:
+        """Return a window's sketch; None when it has no part."""
+        if window_id not in self._sketches:
+            table = store.part
+            mine = (table.c.monitor == self.monitor.name, table.c.window == window_id)
+            parts = self.connection.scalars(select(table.c.sketch).where(*mine)).all()
+            self._sketches[window_id] = merge(self.baseline.digest, map(decode_table, parts)) if parts else None
+        return self._sketches[window_id]
+
+    def sketches(self, windows: Sequence[str]) -> list[TableSketch]:
+        """Return the sketches of windows that have parts."""
+        return [sketch for window in windows if (sketch := self.sketch(window)) is not None]
+
+    def _history(self, window_id: str) -> tuple[str, ...]:
+        """Return a window and the trusted ones before it that its look-back holds."""
+        before = self._order
+        place = next((place for place, judged in enumerate(before) if judged.window == window_id), len(before))
+        trusted = [judged.window for judged in before[:place] if judged.word != "untrusted"]
+        reach = self.parameters.lookback - 1
+        return (*(trusted[-reach:] if reach else ()), window_id)
+
+    def _judge_one(self, row: Row[Any]) -> JudgedWindow:
+        current, history = self.sketch(row.id), self._history(row.id)
+        assert current is not None
+        verdict = judge_window(self.baseline.columns, self.sketches(history), self.parameters)
+        revision = self._write(row, verdict, current.rows)
+        window = WindowRef(id=row.id, rows=current.rows, start=row.start, end=row.end, revision=revision)
+        self.judged[row.id] = JudgedWindow(verdict, window, history)
+        if revision != row.revision and row.verdict not in (None, verdict.word):
+            fact = VerdictRevised(monitor=self.monitor.name, window=window, before=row.verdict, after=verdict.word)
+            self.outbox.add(self.connection, [fact])
+        return self.judged[row.id]
+
+    def _write(self, row: Row[Any], verdict: Verdict, rows: int) -> int:
+        """Store a verdict; returns its revision, which is the one before if nothing changed."""
+        detail = json.dumps(window_detail(verdict), sort_keys=True)
+        content = digest(verdict.word, rows, detail)
+        if row.digest == content:
+            return int(row.revision)
+        values = {
+            "verdict": verdict.word,
+            "rows": rows,
+            "detail": detail,
+            "digest": content,
+            "revision": row.revision + 1,
+            "judged_at": self.now,
+        }
+        self._update(row.id, values)
+        return int(row.revision) + 1
+
+    def _emptied(self, row: Row[Any]) -> bool:
+        """Take a window out of the list if every part was taken away; False if one is just being added."""
+        self._hold(row.id)
+        del self._sketches[row.id]
+        if self.sketch(row.id) is not None:
+            return False
+        # The row stays: its revisions go on counting if the object comes back.
+        self._update(row.id, {"verdict": None, "rows": 0, "detail": None, "digest": None, "baseline": None})
+        return True
+
+    def _update(self, window_id: str, values: dict[str, Any]) -> None:
+        table = store.window
+        here = (table.c.monitor == self.monitor.name, table.c.id == window_id)
+        self.connection.execute(table.update().where(*here).values(**values))

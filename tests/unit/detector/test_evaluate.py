@@ -1,0 +1,150 @@
+"""Dirty windows become verdicts, verdicts become episodes, and nothing is judged that need not be."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from sqlalchemy import event
+
+from driftsonde.core.monitoring.episode import Judged, find_spans
+from driftsonde.detector import store
+
+from .conftest import MakeRig
+from .support import BUCKET, GARBAGE, Rig, drop_body
+
+
+async def judged(rig: Rig, *bodies: bytes, first: int = 0) -> None:
+    """Take one drop after the other, and judge after each."""
+    for number, body in enumerate(bodies):
+        await rig.take(rig.put(f"in/{first + number:02}", body))
+        await rig.evaluated()
+
+
+OK, DRIFT = drop_body(200, 0.0), drop_body(200, 1.0, 1)
+
+
+async def test_episode_opens_once_and_recovers(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    await judged(rig, OK, DRIFT, DRIFT, OK)
+    assert rig.episodes() == [(1, "drift", "01", None)]
+    await judged(rig, OK, first=4)
+    assert rig.episodes() == [(1, "drift", "01", "recovered")]
+    assert [fact["window"]["id"] for fact in rig.facts("drift.detected")] == [f"s3://{BUCKET}/in/01"]
+    assert [(fact["episode"], fact["sequence"], fact["cause"]) for fact in rig.facts("drift.resolved")] == [(1, 2, "recovered")]
+
+
+async def test_drift_event_names_drops_baseline_and_checks(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    await judged(rig, OK, DRIFT)
+    (fact,) = rig.facts("drift.detected")
+    assert [drop["key"] for drop in fact["drops"]] == ["in/00", "in/01"]
+    assert fact["baseline"]["version"] == 1
+    assert fact["columns"] == ["x"]
+    assert {check["check"] for check in fact["checks"]} >= {"ks"}
+    assert all(check["score"] >= check["critical"] for check in fact["checks"])
+    assert fact["trainable"]
+
+
+async def test_empty_drop_event_names_no_empty_drops(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    await judged(rig, b"", DRIFT)
+    (fact,) = rig.facts("drift.detected")
+    assert [drop["key"] for drop in fact["drops"]] == ["in/01"]
+
+
+async def test_small_drops_are_judged_together(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    small = drop_body(60, 2.0, 3)
+    await judged(rig, small, small)
+    assert rig.verdicts() == {"00": "insufficient", "01": "drift"}
+
+
+async def test_judging_again_without_change_writes_nothing(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    await judged(rig, OK, DRIFT)
+    before = rig.select("window"), rig.select("outbox")
+    await rig.database.run(mark, rig, ["in/00", "in/01"])
+    await rig.evaluated()
+    assert (rig.select("window"), rig.select("outbox")) == before
+
+
+async def test_window_that_is_not_marked_is_not_read(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    await judged(rig, *(drop_body(150, 0.0, seed) for seed in range(12)))
+    read: list[str] = []
+    event.listen(rig.database.engine, "before_cursor_execute", lambda *call: read.append(call[2]))
+    await rig.take(rig.put("in/99", OK))
+    done = await rig.evaluated()
+    assert done.verdicts == ("ok",)
+    assert sum("part.sketch" in statement and "SELECT" in statement for statement in read) == rig.monitor.policy.lookback
+
+
+def mark(connection: object, rig: Rig, keys: list[str]) -> None:
+    store.mark_dirty(rig.database, connection, "churn", [f"s3://{BUCKET}/{key}" for key in keys], rig.clock.now())  # type: ignore[arg-type]  # a connection
+
+
+async def test_part_that_comes_while_judging_is_not_forgotten(make_rig: MakeRig) -> None:
+    rig = await make_rig(versioned=True).adopt()
+    old, new = rig.put("in/1", OK), rig.put("in/1", DRIFT)
+    await rig.take(old)
+    marks = await rig.database.look(lambda connection: rig.evaluate._marks(connection, "churn"))
+    await rig.take(new)  # commits after the marks were seen
+    await rig.database.run(lambda connection: rig.evaluate._unmark(connection, "churn", marks, set(marks)))
+    assert len(rig.select("dirty")) == 1
+
+
+async def test_untrusted_windows_do_not_shorten_the_lookback(make_rig: MakeRig) -> None:
+    rig = await make_rig(versioned=True).adopt()
+    small = drop_body(60, 2.0, 3)
+    await judged(rig, b"", *[GARBAGE] * 6, small)
+    assert rig.verdicts()["07"] == "insufficient"
+    await rig.take(rig.put("in/00", small))  # six untrusted windows lie between, and no trusted one
+    await rig.evaluated()
+    assert rig.verdicts()["07"] == "drift"
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_long_history_is_judged_as_if_all_at_once(make_rig: MakeRig, seed: int) -> None:
+    rig = await make_rig(versioned=True).adopt()
+    choose = random.Random(seed)
+    bodies = [OK, OK, OK, drop_body(60, 2.0, 3), drop_body(60, 0.0, 4), DRIFT, GARBAGE, b""]
+    keys = [f"in/{number:02}" for number in range(40)]
+    for key in keys:
+        await rig.take(rig.put(key, choose.choice(bodies)))
+        await rig.evaluated()
+    for _ in range(15):
+        await rig.take(rig.put(choose.choice(keys), choose.choice(bodies)))
+        await rig.evaluated()
+    bit_by_bit = rig.verdicts(), [row["digest"] for row in rig.select("window")]
+    is_open = {(kind, opened) for _, kind, opened, cause in rig.episodes() if cause is None}
+    spans = find_spans([Judged(window, word or "") for window, word in bit_by_bit[0].items()], clear_after=2)
+    assert len(is_open) == sum(span.cleared is None for span in spans)
+    assert all(any(span.cleared is None and span.kind == kind and opened in span.windows for span in spans) for kind, opened in is_open)
+    await rig.database.run(mark, rig, keys)
+    await rig.evaluated()
+    assert (rig.verdicts(), [row["digest"] for row in rig.select("window")]) == bit_by_bit
+
+
+async def test_one_damaged_part_does_not_stop_other_monitors(make_rig: MakeRig) -> None:
+    rig = await make_rig(monitors=2).adopt()
+    drop = rig.put("in/1", DRIFT)
+    for monitor in rig.config.monitors:
+        await rig.ingest.drop(monitor, drop)
+    with rig.database.write() as connection:
+        connection.execute(store.part.update().where(store.part.c.monitor == "churn").values(sketch=b"DSK damaged"))
+    await rig.judge.sweep()
+    assert [(row["monitor"], row["verdict"]) for row in rig.select("window")] == [("churn", None), ("fraud", "drift")]
+    assert rig.counted("judge_failures_total") == 1
+    assert rig.counted("episodes_total", kind="drift") == 1
+
+
+async def test_latency_is_observed_once_for_each_window(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    await rig.take(rig.put("in/1", OK))
+    await rig.judge.sweep()
+    await rig.take(rig.put("in/1", DRIFT))
+    await rig.judge.sweep()
+    assert rig.counted("event_to_verdict_seconds_count") == 1
+    assert rig.counted("verdicts_total", verdict="ok") == 1
+    assert rig.counted("verdicts_total", verdict="drift") == 1
