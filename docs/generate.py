@@ -100,7 +100,9 @@ def _configuration() -> str:
         lines += ["| variable | default | meaning |", "|---|---|---|"]
         for name, field in settings.model_fields.items():
             required = field.default is PydanticUndefined
-            lines.append(f"| `DRIFTSONDE_{name.upper()}` | {'required' if required else f'`{field.default}`'} | {field.description or ''} |")
+            lines.append(
+                f"| `DRIFTSONDE_{name.upper()}` | {'required' if required else f'`{field.default}`'} | {field.description or ''} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -166,4 +168,3 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-

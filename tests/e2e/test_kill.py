@@ -188,7 +188,9 @@ def test_five_deliveries_and_kills_end_as_one(loop: Loop) -> None:
         asyncio.run(loop.send(messages[part * quarter : (part + 1) * quarter if part < 3 else len(messages)]))
         time.sleep(0.3)
         loop.restart(victim)
-    eventually(lambda: len(loop.query("detector", 'select 1 from "window" where verdict is not null')) == len(loop.drops), "every verdict", 90)
+    eventually(
+        lambda: len(loop.query("detector", 'select 1 from "window" where verdict is not null')) == len(loop.drops), "every verdict", 90
+    )
     eventually(lambda: bool(loop.query("retrainer", "select 1 from job where state = 'wanted'")), "an accepted plan")
     before = loop.query("detector", 'select id, verdict, rows from "window" order by position')
 
@@ -226,5 +228,3 @@ def parts_as_counted_directly(loop: Loop) -> bool:
         if stored[key] != encode_table(count_object(baseline, LocalSource(path))):
             return False
     return True
-
-

@@ -264,9 +264,7 @@ time.sleep(60 if runs == 0 else 0)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-async def test_restart_runs_an_interrupted_job_again(
-    start_plane: Callable[..., Plane], bucket: str, tmp_path: Path, number: int
-) -> None:
+async def test_restart_runs_an_interrupted_job_again(start_plane: Callable[..., Plane], bucket: str, tmp_path: Path, number: int) -> None:
     plane, book = start_plane(), tmp_path / "book"
     async with client("sagemaker", plane.url) as sagemaker:
         await sagemaker.create_training_job(**own_command("interrupted", bucket, RERUN.format(book=str(book))))

@@ -30,8 +30,8 @@ def test_services_pin_the_core_of_their_version() -> None:
 
 
 def test_namespace_has_no_init_that_would_break_siblings() -> None:
-    assert [path for path in ROOT.glob("*/src/driftsonde/__init__.py")] == []
-    assert [path for path in ROOT.glob("services/*/src/driftsonde/__init__.py")] == []
+    assert list(ROOT.glob("*/src/driftsonde/__init__.py")) == []
+    assert list(ROOT.glob("services/*/src/driftsonde/__init__.py")) == []
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)

@@ -67,7 +67,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 def run(files: Files, *arguments: str, reference: str = "ref.parquet", env: dict[str, str] | None = None) -> tuple[int, str]:
     given = [files[argument] if (files.root / argument).is_file() else argument for argument in arguments]
-    result = CliRunner().invoke(APP, ["--baseline", files[reference], *given], env={"COLUMNS": "200", "NO_COLOR": None, "FORCE_COLOR": None, **(env or {})})
+    result = CliRunner().invoke(
+        APP, ["--baseline", files[reference], *given], env={"COLUMNS": "200", "NO_COLOR": None, "FORCE_COLOR": None, **(env or {})}
+    )
     if isinstance(result.exception, DriftsondeError):
         raise result.exception
     if result.exception is not None and not isinstance(result.exception, SystemExit):
@@ -190,7 +192,9 @@ def test_backtest_raises_what_alarms(files: Files) -> None:
     assert calibrated["verdict"] != "drift"
 
 
-@pytest.mark.parametrize(("backtest", "message"), [("29", "at least 30 windows"), ("soon", "COLUMN:LENGTH"), ("nope:1d", "no column 'nope'")])
+@pytest.mark.parametrize(
+    ("backtest", "message"), [("29", "at least 30 windows"), ("soon", "COLUMN:LENGTH"), ("nope:1d", "no column 'nope'")]
+)
 def test_backtest_that_cannot_be_done_is_explained(backtest: str, message: str, files: Files) -> None:
     with pytest.raises(DriftsondeError, match=message):
         run(files, "--backtest", backtest, "fine.parquet")
@@ -226,7 +230,9 @@ def test_damaged_baseline_is_explained(files: Files) -> None:
 @pytest.mark.parametrize(("window", "code"), [("moved.parquet", 3), ("broken.parquet", 1)])
 def test_installed_command_ends_with_its_exit_code(window: str, code: int, files: Files) -> None:
     command = Path(sys.executable).with_name("driftsonde")
-    ended = subprocess.run([command, "check", "-b", files["ref.parquet"], files[window], "--json"], capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [command, "check", "-b", files["ref.parquet"], files[window], "--json"], capture_output=True, text=True, check=False
+    )
     assert ended.returncode == code, ended.stderr
     assert ("broken.parquet is not readable Parquet" in ended.stderr) == (code == 1)
     assert "Traceback" not in ended.stderr

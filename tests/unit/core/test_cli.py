@@ -13,7 +13,9 @@ import pytest
 
 def driftsonde(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).parent / "driftsonde"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd, env={"NO_COLOR": "1", "COLUMNS": "160"})
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, cwd=cwd, env={"NO_COLOR": "1", "COLUMNS": "160"}
+    )
 
 
 @pytest.fixture
@@ -47,7 +49,9 @@ def test_init_does_not_overwrite_unless_forced(tmp_path: Path) -> None:
 
 def test_config_mistake_exits_78_naming_key_and_value(tmp_path: Path) -> None:
     path = tmp_path / "driftsonde.yaml"
-    path.write_text("monitors: [{name: churn, drops: s3://acme/in/, baseline: s3://acme/b/, window: {by: time, column: ts, size: 1 fortnight}}]")
+    path.write_text(
+        "monitors: [{name: churn, drops: s3://acme/in/, baseline: s3://acme/b/, window: {by: time, column: ts, size: 1 fortnight}}]"
+    )
     checked = driftsonde("config", "check", path)
     assert checked.returncode == 78
     assert "window" in checked.stderr

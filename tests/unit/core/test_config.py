@@ -65,7 +65,14 @@ def test_minimal_file_has_the_documented_defaults() -> None:
     monitor = parse_config(MINIMAL, source="x").monitors[0]
     policy = monitor.policy
     assert isinstance(monitor.window, ObjectWindow)
-    assert (policy.alpha, policy.margin, policy.min_rows, policy.lookback, policy.clear_after, policy.psi_bins) == (0.001, 0.5, 100, 32, 3, 10)
+    assert (policy.alpha, policy.margin, policy.min_rows, policy.lookback, policy.clear_after, policy.psi_bins) == (
+        0.001,
+        0.5,
+        100,
+        32,
+        3,
+        10,
+    )
     assert policy.thresholds.model_dump() == {"distance": 0.10, "psi": 0.20, "nulls": 0.05, "outside": 0.02, "invalid": 0.02}
     assert (monitor.baseline.uri, monitor.baseline.bins, monitor.baseline.max_categories) == ("s3://acme-ml/ref.parquet", 256, 30)
 
@@ -100,9 +107,7 @@ def test_other_values_are_left_for_the_schema_to_refuse(text: Any) -> None:
     assert parse_duration(text) == text
 
 
-@pytest.mark.parametrize(
-    ("text", "meaning"), [("40", 40), ("at:1d", ("at", timedelta(days=1))), ("a:b:6h", ("a:b", timedelta(hours=6)))]
-)
+@pytest.mark.parametrize(("text", "meaning"), [("40", 40), ("at:1d", ("at", timedelta(days=1))), ("a:b:6h", ("a:b", timedelta(hours=6)))])
 def test_backtest_is_a_number_or_a_column_and_length(text: str, meaning: object) -> None:
     assert parse_backtest(text) == meaning
 
@@ -158,7 +163,15 @@ def test_wrong_duration_is_named_with_key_and_value(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["colour", "monitors.0.colour", "monitors.0.policy.colour", "monitors.0.policy.thresholds.colour", "recipes.xgb.colour", "budget.colour"]
+    "path",
+    [
+        "colour",
+        "monitors.0.colour",
+        "monitors.0.policy.colour",
+        "monitors.0.policy.thresholds.colour",
+        "recipes.xgb.colour",
+        "budget.colour",
+    ],
 )
 def test_unknown_key_is_a_mistake(path: str) -> None:
     message = refused(changed(path, "red"))
@@ -257,7 +270,9 @@ def test_unreadable_file_is_a_configuration_error(tmp_path: Path, content: bytes
 
 @pytest.mark.parametrize("duration", ["9999999999999999w", "999999999w", "-1d", -5])
 def test_impossible_durations_are_refused_with_key(duration: object) -> None:
-    raw = {"monitors": [{"name": "a", "drops": "s3://acme/i/", "baseline": "s3://acme/b/", "retrain": {"recipe": "r", "cooldown": duration}}]}
+    raw = {
+        "monitors": [{"name": "a", "drops": "s3://acme/i/", "baseline": "s3://acme/b/", "retrain": {"recipe": "r", "cooldown": duration}}]
+    }
     with pytest.raises(ConfigError, match="cooldown"):
         parse_config(raw, source="test")
 

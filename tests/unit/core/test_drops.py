@@ -167,7 +167,9 @@ def test_deeply_nested_record_never_raises_anything_else() -> None:
         assert reason in ("unknown_shape", "not_json")
 
 
-@pytest.mark.parametrize(("key", "reason"), [("nul\x00", "bad_key"), ("é" * 600, "bad_key"), ("lone \ud800", "unknown_shape"), ("", "unknown_shape")])
+@pytest.mark.parametrize(
+    ("key", "reason"), [("nul\x00", "bad_key"), ("é" * 600, "bad_key"), ("lone \ud800", "unknown_shape"), ("", "unknown_shape")]
+)
 def test_impossible_key_from_eventbridge_is_poison(key: str, reason: str) -> None:
     event = deepcopy(EVENT)
     event["detail"]["object"]["key"] = key
@@ -206,7 +208,17 @@ def test_sequencers_of_one_length_order_as_numbers(one: int, other: int) -> None
 
 @pytest.mark.parametrize(
     ("one", "other", "order"),
-    [("10", "9", None), ("A0", "A", None), ("A00", "A", None), ("90", "1", 1), ("1", "90", -1), ("A", "0A", None), ("AB", "A", 1), ("A", "AB", -1), ("A", "a", 0)],
+    [
+        ("10", "9", None),
+        ("A0", "A", None),
+        ("A00", "A", None),
+        ("90", "1", 1),
+        ("1", "90", -1),
+        ("A", "0A", None),
+        ("AB", "A", 1),
+        ("A", "AB", -1),
+        ("A", "a", 0),
+    ],
 )
 def test_sequencers_of_different_length_are_ordered_only_if_sure(one: str, other: str, order: int | None) -> None:
     assert compare_sequencers(one, other) == order

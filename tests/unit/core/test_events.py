@@ -60,7 +60,9 @@ PLAN: dict[str, Any] = {**COMMON, "plan": "p-1", "reason": "because"}
 EXAMPLES: dict[str, Fact] = {
     fact.TYPE: fact
     for fact in (
-        DriftDetected(**COMMON, window=WINDOW, baseline=BASELINE, summary="x moved", columns=("x",), checks=(CHECK,), drops=(DROP,), trainable=False),
+        DriftDetected(
+            **COMMON, window=WINDOW, baseline=BASELINE, summary="x moved", columns=("x",), checks=(CHECK,), drops=(DROP,), trainable=False
+        ),
         DataUntrusted(**COMMON, window=WINDOW, baseline=BASELINE, summary="column x is missing", columns=("x",)),
         DriftResolved(**COMMON, kind="drift", cause="recovered"),
         VerdictRevised(**COMMON, window=WINDOW, before="ok", after="drift"),
@@ -114,7 +116,11 @@ def test_envelope_is_a_cloud_event(name: str) -> None:
 @pytest.mark.parametrize("name", FACTS)
 def test_identity_does_not_depend_on_time_or_zone(name: str) -> None:
     fact = EXAMPLES[name]
-    assert event(fact).id == event(fact, time=WHEN + timedelta(days=1)).id == event(fact, time=WHEN.astimezone(timezone(timedelta(hours=9)))).id
+    assert (
+        event(fact).id
+        == event(fact, time=WHEN + timedelta(days=1)).id
+        == event(fact, time=WHEN.astimezone(timezone(timedelta(hours=9)))).id
+    )
 
 
 def test_identities_of_all_types_differ() -> None:

@@ -72,7 +72,7 @@ def baseline_body(seed: int = 9, shift: float = 0.0, raised: float = 0.0) -> byt
     table = rows(4000, shift, seed)
     frozen, _ = build(table.to_batches, BuildOptions(bins=32))
     if raised:
-        frozen.by_name["x"].thresholds["distance"] = raised
+        frozen.by_name["x"].thresholds.update(distance=raised, psi=10 * raised)
     return frozen.data
 
 
@@ -116,14 +116,17 @@ class Rig:
             published=self.metrics.published, depth=self.metrics.outbox,
         )  # fmt: skip
         self._sequence = 0
+        self._replicas: list[Rig] = []
 
     def replica(self) -> Rig:
         """Return one more detector over the same database, buckets and clock."""
-        return Rig(self.url, self.config, objects=self.objects, clock=self.clock)
+        self._replicas.append(Rig(self.url, self.config, objects=self.objects, clock=self.clock))
+        return self._replicas[-1]
 
     def close(self) -> None:
-        """Give the connections back."""
-        self.database.close()
+        """Give the connections back, the replicas' too."""
+        for rig in (self, *self._replicas):
+            rig.database.close()
 
     @property
     def monitor(self) -> Monitor:
@@ -148,7 +151,7 @@ class Rig:
     async def announce(self, model: str, key: str, etag: str, monitor: str = "churn") -> str:
         """Deliver `model.promoted`."""
         fact = ModelPromoted(
-            monitor=monitor, episode=1, plan=f"plan-{model}", model=model, package="arn", model_data="s3://acme/model.tar.gz",
+            monitor=monitor, episode=int(model[1:]), plan=f"plan-{model}", model=model, package="arn", model_data="s3://acme/model.tar.gz",
             scores=Scores(metric="auc", direction="max", challenger=0.9, rows=500), drops=(DropRef(bucket=BUCKET, key=key, etag=etag),),
         )  # fmt: skip
         return await self.timeline.handle(Event.of(fact, time=self.clock.now()))

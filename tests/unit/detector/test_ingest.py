@@ -119,7 +119,6 @@ async def test_replayed_dead_letter_is_read_again(make_rig: MakeRig) -> None:
     repaired = rig.replica()
     repaired.config = rig.config.model_copy(update={"monitors": (rig.monitor.model_copy(update={"format": "csv"}),)})
     assert await repaired.take(drop) == ["counted"]
-    repaired.close()
 
 
 async def test_access_that_fails_counts_nothing(rig: Rig) -> None:

@@ -137,7 +137,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
     def call(*arguments: str, **extra: str) -> int:
         for name, value in environment(tmp_path, **extra).items():
             monkeypatch.setenv(name, value)
-        return service_main("notifier", "", NotifierSettings, run, arguments)
+        return service_main("notifier", "", NotifierSettings, app, arguments)
 
     return call
 

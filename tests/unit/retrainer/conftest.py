@@ -40,7 +40,9 @@ def make_config(monitors: int = 1, *, budget: int = 10, **retrain: Any) -> Confi
                 }
                 for n in range(monitors)
             ],
-            "recipes": {"xgb": {"role": "arn:aws:iam::123456789012:role/jobs", "output": "s3://acme/out/", "training": {"image": "xgboost:1"}}},
+            "recipes": {
+                "xgb": {"role": "arn:aws:iam::123456789012:role/jobs", "output": "s3://acme/out/", "training": {"image": "xgboost:1"}}
+            },
             "budget": {"training_jobs_per_day": budget},
         },
         source="test",
@@ -144,4 +146,4 @@ class _Facts:
 
     @staticmethod
     def resolved(episode: int = 1, monitor: str = "churn-0", kind: str = "drift") -> DriftResolved:
-        return DriftResolved(monitor=monitor, episode=episode, sequence=2, kind=kind, cause="recovered")  # type: ignore[arg-type]  # a test's text
+        return DriftResolved(monitor=monitor, episode=episode, sequence=2, kind=kind, cause="recovered")

@@ -93,7 +93,7 @@ async def test_promoted_model_is_next_champion(new_retrainer: Any, facts: Any) -
     await retrainer.rounds()
     await retrainer.finish("prepare", episode=2)
     await retrainer.finish("train", episode=2)
-    (name,) = [name for name in retrainer.jobs.names("evaluate")][1:]
+    (name,) = retrainer.jobs.names("evaluate")[1:]
     inputs = {item["InputName"]: item["S3Input"]["S3Uri"] for item in retrainer.jobs.created[name][1]["ProcessingInputs"]}
     assert inputs["champion"].endswith(f"{retrainer.jobs.names('train')[0]}/output/model.tar.gz")
 

@@ -68,7 +68,9 @@ def test_disabled_or_missing_policy_is_refused() -> None:
         ("max", 0.1, None, 0.5, True),
     ],
 )
-def test_gate_promotes_only_the_clearly_better(direction: Any, challenger: float, champion: float | None, margin: float, promoted: bool) -> None:
+def test_gate_promotes_only_the_clearly_better(
+    direction: Any, challenger: float, champion: float | None, margin: float, promoted: bool
+) -> None:
     gate = Gate(direction=direction, margin=margin)
     scores = Scores(metric="auc", direction=direction, challenger=challenger, champion=champion, rows=500)
     assert passes(gate, scores)[0] is promoted
@@ -92,11 +94,14 @@ def test_gate_needs_enough_held_out_rows() -> None:
 def test_requests_fit_sagemakers_own_model(operation: str, request_: dict[str, Any]) -> None:
     model = botocore.model.ServiceModel(botocore.loaders.Loader().load_service_model("sagemaker", "service-2"))
     shape = model.operation_model(operation).input_shape
+    assert shape is not None
     assert not botocore.validate.ParamValidator().validate(request_, shape).has_errors()
 
 
 def test_job_names_are_stable_unique_and_short() -> None:
-    names = {job_name("a-very-long-monitor-name-of-32-ch", step, "d", "u", 1, attempt) for step in ("prepare", "train") for attempt in (1, 2)}
+    names = {
+        job_name("a-very-long-monitor-name-of-32-ch", step, "d", "u", 1, attempt) for step in ("prepare", "train") for attempt in (1, 2)
+    }
     assert len(names) == 4
     assert all(len(name) <= 63 for name in names)
     assert job_name("churn", "train", "d", "u", 1, 1) == job_name("churn", "train", "d", "u", 1, 1)
@@ -118,7 +123,7 @@ def test_encoding_codes_never_change_their_meaning() -> None:
     grown = Encoding.load(encoding.dump())
     grown.grow(second)
     assert np.array_equal(grown.matrix(first), before)
-    assert np.array_equal(grown.matrix(second), [[2, 1], [0, np.nan], [np.nan, 3]], equal_nan=True)
+    assert np.array_equal(grown.matrix(second), np.array([[2, 1], [0, np.nan], [np.nan, 3]]), equal_nan=True)
 
 
 def test_encoding_reads_missing_and_retyped_columns() -> None:

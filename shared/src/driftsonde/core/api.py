@@ -125,9 +125,7 @@ class Baseline(FrozenBaseline):
         Raises:
             ValueError: for fewer than 200 rows, unknown columns, or a back-test of fewer than 30 windows.
         """
-        options = BuildOptions(
-            bins, max_categories, tuple(only), tuple(ignore), tuple(categorical), backtest, parameters or Parameters()
-        )
+        options = BuildOptions(bins, max_categories, tuple(only), tuple(ignore), tuple(categorical), backtest, parameters or Parameters())
         with _repeatable(batches, names) as source:
             built, _ = build_baseline(source, options)
         return cls.of(built)

@@ -287,9 +287,7 @@ class _ColumnSurvey:
             return ColumnBaseline(self.name, "numeric", bins, ColumnSketch(np.zeros(bins.size, dtype=np.int64)))
         if self.type == "categorical":
             levels = fit_levels(self._levels, max_categories=self._options.max_categories, complete=not self._too_many)
-            return ColumnBaseline(
-                self.name, "categorical", levels, ColumnSketch(np.zeros(levels.size, dtype=np.int64)), self._singletons()
-            )
+            return ColumnBaseline(self.name, "categorical", levels, ColumnSketch(np.zeros(levels.size, dtype=np.int64)), self._singletons())
         return ColumnBaseline(self.name, "empty", None, ColumnSketch(np.zeros(1, dtype=np.int64)))
 
 

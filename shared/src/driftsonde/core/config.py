@@ -125,10 +125,7 @@ class BaselineBuild(Section):
     uri: S3Uri
     bins: int = Field(256, ge=16, le=4096)
     max_categories: int = Field(30, ge=2, le=1000)
-    backtest: str | None = Field(
-        None, description="Calibrate thresholds on the baseline's own windows: a number of windows, or COLUMN:1d."
-    )
-
+    backtest: str | None = Field(None, description="Calibrate thresholds on the baseline's own windows: a number of windows, or COLUMN:1d.")
 
     @field_validator("backtest")
     @classmethod

@@ -82,9 +82,7 @@ class ObjectStore(Protocol):
         """Raise `GoneError` when the object is not there."""
         ...
 
-    async def read(
-        self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None
-    ) -> bytes:
+    async def read(self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None) -> bytes:
         """Return bytes `[start, stop)`; raise `SupersededError` when the pinned version was replaced."""
         ...
 

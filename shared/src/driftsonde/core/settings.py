@@ -52,9 +52,8 @@ class ServiceSettings(BaseSettings):
     def printable(self) -> str:
         """Return the settings as JSON with every secret masked; for `--print-config`."""
         shown = {}
-        for key, value in self:
-            if isinstance(value, SecretStr):
-                value = mask_url(value.get_secret_value())
+        for key, given in self:
+            value = mask_url(given.get_secret_value()) if isinstance(given, SecretStr) else given
             shown[key] = value if isinstance(value, int | float | None) else str(value)
         return json.dumps(shown, indent=2)
 

@@ -103,7 +103,9 @@ def test_cleared_span_closes_its_episode_as_recovered() -> None:
 
 
 def test_episode_without_a_span_is_closed_as_revised() -> None:
-    assert reconcile([], [Stored(1, "drift", "01", is_open=True), Stored(2, "drift", "05", is_open=False)]) == [Closed(1, "drift", "revised")]
+    assert reconcile([], [Stored(1, "drift", "01", is_open=True), Stored(2, "drift", "05", is_open=False)]) == [
+        Closed(1, "drift", "revised")
+    ]
 
 
 def test_earlier_opening_found_late_is_the_same_episode() -> None:

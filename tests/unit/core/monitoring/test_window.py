@@ -24,7 +24,9 @@ from driftsonde.core.monitoring.window import (
 STEADY = settings(derandomize=True, deadline=None)
 HOUR = timedelta(hours=1)
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-times = st.integers(-2_000_000_000_000_000, 7_000_000_000_000_000).map(lambda micros: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros))
+times = st.integers(-2_000_000_000_000_000, 7_000_000_000_000_000).map(
+    lambda micros: datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+)
 lengths = st.sampled_from([timedelta(seconds=1), timedelta(minutes=7), HOUR, timedelta(days=1), timedelta(weeks=1)])
 
 

@@ -217,7 +217,10 @@ def test_lone_surrogates_in_json_are_replaced() -> None:
 
 def test_object_that_unpacks_to_too_much_is_refused() -> None:
     limits = Limits(max_unpacked_bytes=1_000_000)
-    for name, data in {"bomb.csv.gz": gzip.compress(b"a\n" * 10_000_000), "bomb.jsonl.zst": zstandard.compress(b'{"a": 1}\n' * 1_000_000)}.items():
+    for name, data in {
+        "bomb.csv.gz": gzip.compress(b"a\n" * 10_000_000),
+        "bomb.jsonl.zst": zstandard.compress(b'{"a": 1}\n' * 1_000_000),
+    }.items():
         with pytest.raises(UnreadableObject, match="more than the limit") as caught:
             read(Bytes(name, data), limits=limits)
         assert caught.value.reason == "too_large"
@@ -255,7 +258,9 @@ OBJECTS = {
 }
 
 
-@pytest.mark.parametrize("error", [GoneError("gone"), SupersededError("replaced"), RetryableError("later", retry_after=7)], ids=lambda e: e.reason)
+@pytest.mark.parametrize(
+    "error", [GoneError("gone"), SupersededError("replaced"), RetryableError("later", retry_after=7)], ids=lambda e: e.reason
+)
 @pytest.mark.parametrize("after", [0, 1, 2])
 @pytest.mark.parametrize("name", OBJECTS)
 def test_fault_of_the_source_passes_through_unchanged(name: str, after: int, error: DriftsondeError) -> None:

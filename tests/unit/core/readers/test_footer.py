@@ -77,7 +77,9 @@ def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
         column_chunks(data, 100)
 
 
-@pytest.mark.parametrize("data", [b"\x1c" * 50, b"\x19\xfc\xff\xff\xff\xff\x7f", b"\x49\xf5\xff\xff\xff\xff\x7f", b"\x16" + b"\xff" * 20, b"\x1d"])
+@pytest.mark.parametrize(
+    "data", [b"\x1c" * 50, b"\x19\xfc\xff\xff\xff\xff\x7f", b"\x49\xf5\xff\xff\xff\xff\x7f", b"\x16" + b"\xff" * 20, b"\x1d"]
+)
 def test_nesting_lengths_and_numbers_are_bounded(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a Parquet footer"):
         column_chunks(data, 100)

@@ -90,7 +90,9 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "pyarrow.csv.gz": lambda path: path.write_bytes(gzip.compress(csv_bytes())),
     "pyarrow-two-members.csv.gz": lambda path: path.write_bytes(gzip.compress(csv_bytes()[:999]) + gzip.compress(csv_bytes()[999:])),
     "pyarrow.csv.zst": lambda path: path.write_bytes(zstandard.compress(csv_bytes())),
-    "pyarrow-two-frames.csv.zst": lambda path: path.write_bytes(zstandard.compress(csv_bytes()[:999]) + zstandard.compress(csv_bytes()[999:])),
+    "pyarrow-two-frames.csv.zst": lambda path: path.write_bytes(
+        zstandard.compress(csv_bytes()[:999]) + zstandard.compress(csv_bytes()[999:])
+    ),
     "python.jsonl": lambda path: path.write_bytes(json_lines()),
     "python.ndjson.gz": lambda path: path.write_bytes(gzip.compress(json_lines())),
     "python.json.zst": lambda path: path.write_bytes(zstandard.compress(json_lines())),
@@ -208,7 +210,7 @@ def test_thousand_columns_are_read(tmp_path: Path) -> None:
     assert count_object(baseline, LocalSource(tmp_path / "a.csv")) == expected
 
 
-@pytest.mark.parametrize("name", ["dots.in.name", "spaces in name", "ümlaut", "quote\"d", "semi;colon"])
+@pytest.mark.parametrize("name", ["dots.in.name", "spaces in name", "ümlaut", 'quote"d', "semi;colon"])
 def test_odd_column_names_are_read(name: str, tmp_path: Path) -> None:
     table = pa.table({name: TABLE["x"], "k": TABLE["k"]})
     baseline = Baseline.build(table)

@@ -23,9 +23,7 @@ SCHEMA = pa.schema({"x": pa.float64(), "k": pa.int64(), "c": pa.string(), "b": p
 
 rows = st.lists(
     st.tuples(
-        st.one_of(
-            st.none(), st.floats(), st.sampled_from([0.0, -0.0, 0.5, float("nan"), float("inf"), float("-inf"), 1e308, 5e-324])
-        ),
+        st.one_of(st.none(), st.floats(), st.sampled_from([0.0, -0.0, 0.5, float("nan"), float("inf"), float("-inf"), 1e308, 5e-324])),
         st.one_of(st.none(), st.integers(-3, 12)),
         st.one_of(st.none(), st.sampled_from(["a", "b", "", "rare", "New", "é"])),
         st.one_of(st.none(), st.booleans()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ from driftsonde.detector.measure import Measured, measure, whole_window
 from driftsonde.detector.metrics import DetectorMetrics
 from driftsonde.detector.windows import WrongBaseline
 
+_LARGE = 32 * 1024 * 1024  # bytes; such objects are read one at a time, so that memory does not grow with the slots
 _RETRIES = 5
 
 
@@ -32,6 +34,7 @@ class Ingest:
     ) -> None:
         self._database, self._ledger, self._objects = database, ledger, objects
         self._baselines, self._metrics, self._clock = baselines, metrics, clock
+        self._large = asyncio.Semaphore(1)
 
     async def drop(self, monitor: Monitor, drop: Drop) -> str:
         """Take one drop for one monitor; returns its outcome.
@@ -59,8 +62,9 @@ class Ingest:
     async def _take(self, monitor: Monitor, drop: Drop, current: int, versions: Mapping[str, int]) -> str:
         try:
             info = await self._pinned(drop)
-            with self._metrics.stage.labels("read").time():
-                measured = await self._measure(monitor, drop, info, current, versions)
+            async with self._large if info.size >= _LARGE else contextlib.nullcontext():
+                with self._metrics.stage.labels("read").time():
+                    measured = await self._measure(monitor, drop, info, current, versions)
         except GoneError as exc:
             return await self._database.run(self._ledger.note_gone, monitor, drop, exc.reason)
         except UnreadableObject as exc:

@@ -192,7 +192,6 @@ def _scores(scores: Scores) -> str:
     )
 
 
-
 def _reason(reason: str) -> str:
     return clean(reason, MAX_SENTENCE) or "no reason given"
 

@@ -129,7 +129,9 @@ class SageMaker:
     async def _call(self, call: Any) -> Any:
         try:
             return await call
-        except (ClientError, *TRANSPORT_ERRORS) as exc:
+        except ClientError as exc:
+            raise as_retryable(exc) from exc
+        except TRANSPORT_ERRORS as exc:
             raise as_retryable(exc) from exc
 
 

@@ -33,7 +33,9 @@ _SERVICES = {
 
 
 def _service_command(name: str) -> Callable[..., None]:
-    def run(print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings, secrets masked, and exit.")] = False) -> None:
+    def run(
+        print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings, secrets masked, and exit.")] = False,
+    ) -> None:
         try:
             module: Any = import_module(f"driftsonde.{name}.__main__")
         except ModuleNotFoundError as exc:

@@ -97,7 +97,8 @@ class _Store:
         from driftsonde.core.readers import LocalSource
 
         if name.startswith("s3://"):
-            return self._run(self._listed(name))
+            listed: list[Source] = self._run(self._listed(name))
+            return listed
         path = Path(name)
         if not path.exists():
             raise DriftsondeError(f"cannot read {name}: no such file or folder")
@@ -165,7 +166,10 @@ def _summarise(frozen: FrozenBaseline, raised: tuple[Raised, ...], objects: int,
     from rich.table import Table
 
     console = Console()
-    console.print(f"\nFroze [bold]{frozen.rows:,}[/bold] rows of {objects} object{'s' if objects != 1 else ''} into [bold]{out}[/bold]", highlight=False)
+    console.print(
+        f"\nFroze [bold]{frozen.rows:,}[/bold] rows of {objects} object{'s' if objects != 1 else ''} into [bold]{out}[/bold]",
+        highlight=False,
+    )
     console.print(f"digest {frozen.digest}, {len(frozen.data):,} bytes", style="dim", highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("column", "kind", "bins", "nulls", "thresholds raised by the back-test"):

@@ -10,7 +10,7 @@ import typer
 from driftsonde.core.config import load_config
 from driftsonde.core.errors import DriftsondeError
 
-EXAMPLE = '''# driftsonde.yaml: what is watched, how it is judged, what happens then.
+EXAMPLE = """# driftsonde.yaml: what is watched, how it is judged, what happens then.
 # Only name, drops and baseline have no default. Check it with: driftsonde config check
 monitors:
   - name: churn                                   # lower-case letters, digits, hyphens
@@ -36,7 +36,7 @@ monitors:
 #   ml-oncall: {type: slack, webhook_file: /run/secrets/slack}   # the file holds the URL
 
 # budget: {training_jobs_per_day: 10}             # over all monitors
-'''
+"""
 
 
 def init(

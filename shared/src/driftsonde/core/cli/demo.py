@@ -121,9 +121,7 @@ class _Story:
         await watch_buckets([BUCKET], stack.queue_arn)
         keys = [f"train/{day.day}.parquet" for day in days]
         async with aws_client("s3") as s3:
-            await asyncio.gather(
-                *(s3.put_object(Bucket=BUCKET, Key=key, Body=day.parquet()) for key, day in zip(keys, days, strict=True))
-            )
+            await asyncio.gather(*(s3.put_object(Bucket=BUCKET, Key=key, Body=day.parquet()) for key, day in zip(keys, days, strict=True)))
         return keys
 
     def _feed(self, stack: Stack, days: list[Day], trained: list[Day]) -> None:

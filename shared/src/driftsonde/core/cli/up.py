@@ -41,7 +41,11 @@ def up(
         console.print(f"  S3, SQS    {stack.endpoint}    (key and secret: test, region: us-east-1)", highlight=False)
         console.print(f"  bus        {stack.bus_url}", highlight=False)
         console.print("\nTry, in another terminal:", style="bold")
-        console.print(f"  export {' '.join(f'{k}={v}' for k, v in stack.aws_environment().items() if 'SAGEMAKER' not in k)}", highlight=False, soft_wrap=True)
+        console.print(
+            f"  export {' '.join(f'{k}={v}' for k, v in stack.aws_environment().items() if 'SAGEMAKER' not in k)}",
+            highlight=False,
+            soft_wrap=True,
+        )
         console.print(f"  driftsonde status --url {stack.service_url('detector')}", highlight=False)
         console.print("\nCtrl-C stops everything.", style="dim")
         wait_for_signal()

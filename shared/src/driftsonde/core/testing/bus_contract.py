@@ -66,7 +66,6 @@ class BusContract:
         """Publish a body that is no event, where events of type drift.resolved are published."""
         raise NotImplementedError
 
-
     async def test_event_reaches_every_service_once(self) -> None:
         """Two services, one event."""
         bus, one, two = self.make(), Recorder(), Recorder()

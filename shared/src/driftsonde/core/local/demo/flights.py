@@ -51,12 +51,8 @@ def load_days() -> list[Day]:
     Raises:
         ConfigError: if the package is not installed.
     """
-    table = pacsv.read_csv(
-        io.BytesIO(_archive()), convert_options=pacsv.ConvertOptions(null_values=["NA", ""], strings_can_be_null=True)
-    )
-    day = pa.array(
-        [date(y, m, d) for y, m, d in zip(*(table.column(name).to_pylist() for name in ("year", "month", "day")), strict=True)]
-    )
+    table = pacsv.read_csv(io.BytesIO(_archive()), convert_options=pacsv.ConvertOptions(null_values=["NA", ""], strings_can_be_null=True))
+    day = pa.array([date(y, m, d) for y, m, d in zip(*(table.column(name).to_pylist() for name in ("year", "month", "day")), strict=True)])
     late = pc.cast(pc.greater(table.column("arr_delay"), _LATE_MINUTES), pa.int8())
     slim = table.select(list(COLUMNS)).append_column("date", pc.cast(day, pa.timestamp("s"))).append_column(LABEL, late)
     return list(_split(slim, day))

@@ -95,7 +95,9 @@ class Screen:
 
     def slack(self, message: dict[str, Any]) -> None:
         """Show a message as Slack would render it."""
-        self.console.print(Panel(_blocks(message), title="[bold]#ml-oncall[/bold]  driftsonde  APP", title_align="left", border_style="magenta", width=100))
+        self.console.print(
+            Panel(_blocks(message), title="[bold]#ml-oncall[/bold]  driftsonde  APP", title_align="left", border_style="magenta", width=100)
+        )
 
     def table(self) -> None:
         """Show all drops again."""
@@ -128,6 +130,8 @@ def _blocks(message: dict[str, Any]) -> Text:
         texts = [block["text"], *block.get("fields", [])] if "text" in block else [*block.get("fields", []), *block.get("elements", [])]
         for item in texts:
             content = item.get("text", "") if isinstance(item, dict) else ""
-            out.append(content.replace("*", "") + "\n", style="bold" if block["type"] == "header" else "dim" if block["type"] == "context" else "")
+            out.append(
+                content.replace("*", "") + "\n", style="bold" if block["type"] == "header" else "dim" if block["type"] == "context" else ""
+            )
     out.rstrip()
     return out or Text(message.get("text", ""))

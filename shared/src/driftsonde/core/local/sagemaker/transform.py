@@ -101,8 +101,8 @@ def _batches(job: Job, source: BinaryIO) -> Iterator[list[bytes]]:
     batch: list[bytes] = []
     size = 0
     single = job.body.get("BatchStrategy") == "SingleRecord"
-    for line in _records(source):
-        line = _fitting(job, line)
+    for record in _records(source):
+        line = _fitting(job, record)
         if batch and (single or 0 < _limit(job) < size + len(line)):
             yield batch
             batch, size = [], 0
