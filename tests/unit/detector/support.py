@@ -93,7 +93,9 @@ def config(monitors: int = 1, **changes: Any) -> Config:
 class Rig:
     """One detector without its loops: each step is called by the test."""
 
-    def __init__(self, url: str, parsed: Config | None = None, *, objects: MemoryObjects | None = None, clock: FakeClock | None = None) -> None:
+    def __init__(
+        self, url: str, parsed: Config | None = None, *, objects: MemoryObjects | None = None, clock: FakeClock | None = None
+    ) -> None:
         self.url, self.config = url, parsed or config()
         self.clock = clock or FakeClock(NOON)
         self.objects = objects or MemoryObjects(self.clock)
@@ -219,7 +221,9 @@ class Rig:
 
     def episodes(self) -> list[tuple[int, str, str, str | None]]:
         """Return (number, kind, opening window, cause of the end) of each episode."""
-        return [(row["number"], row["kind"], row["opened"].removeprefix(f"s3://{BUCKET}/in/"), row["cause"]) for row in self.select("episode")]
+        return [
+            (row["number"], row["kind"], row["opened"].removeprefix(f"s3://{BUCKET}/in/"), row["cause"]) for row in self.select("episode")
+        ]
 
     def counted(self, metric: str, **labels: str) -> float:
         """Return a metric's value."""

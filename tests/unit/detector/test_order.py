@@ -99,7 +99,9 @@ async def run(rig: Rig, events: Sequence[Drop], schedule: Sequence[int]) -> dict
 def schedules(count: int) -> st.SearchStrategy[list[int]]:
     """Every event at least once, in any order, with repeats and evaluations anywhere."""
     steps = st.lists(st.integers(EVALUATE - 3, count - 1), max_size=15)
-    return st.builds(lambda first, order, cuts: [*first, *_cut(order, cuts)], steps, st.permutations(range(count)), st.sets(st.integers(0, count)))
+    return st.builds(
+        lambda first, order, cuts: [*first, *_cut(order, cuts)], steps, st.permutations(range(count)), st.sets(st.integers(0, count))
+    )
 
 
 def _cut(order: Sequence[int], cuts: set[int]) -> list[int]:

@@ -80,7 +80,8 @@ def _result(baseline: FrozenBaseline, verdict: ColumnVerdict, check: Check, hist
         grouped = group_numeric(before, after, psi_bins) if isinstance(column.bins, NumericBins) else group_levels(before, after)
         before, after = grouped
     counts = {"baseline_counts": tuple(before.tolist()), "window_counts": tuple(after.tolist())} if not check.is_share else {}
-    moved = tuple(Shift(label=label[:200], baseline=b, window=w) for label, b, w in largest_moves(column, sketch))
+    # A share check says how many values are missing or wrong; which of the others moved would only distract.
+    moved = () if check.is_share else tuple(Shift(label=label[:200], baseline=b, window=w) for label, b, w in largest_moves(column, sketch))
     return CheckResult(
         column=verdict.name, check=check.name, score=check.score, threshold=check.threshold, critical=min(check.critical, _FINITE),
         p_value=check.p_value, n=check.n, baseline_n=check.m, interval=check.interval, bracket=check.bracket,

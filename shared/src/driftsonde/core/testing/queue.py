@@ -46,8 +46,8 @@ class MemoryQueue:
         self.dead_letters.append((body, reason))
 
     def expire(self) -> None:
-        """Let the leases that had no ending lapse: their messages come again."""
-        self._waiting += [(lease.body, lease.deliveries) for lease in self.held]
+        """Let the leases that had no ending lapse: their messages come again, before the others."""
+        self._waiting[:0] = [(lease.body, lease.deliveries) for lease in self.held]
         self.held = []
 
     def _end(self, lease: MemoryLease) -> None:
