@@ -154,7 +154,7 @@ def test_identifiers_are_not_tested_unless_declared() -> None:
     identifiers = pa.table({"id": [f"user-{index}" for index in range(500)], "x": range(500)})
     assert Baseline.build(identifiers).untested["id"].startswith("an identifier: 100% of its values occur once")
     assert "id" in Baseline.build(identifiers, categorical=["id"]).by_name
-    many = pa.table({"id": [f"user-{index % 10_001}" for index in range(200_020)], "x": range(200_020)})
+    many = pa.table({"id": [f"user-{index % 10_001}" for index in range(200_020)], "x": range(200_020, 0, -1)})
     assert Baseline.build(many).untested["id"].startswith("an identifier: more than 10,000 levels")
 
 
@@ -241,3 +241,17 @@ def test_judging_takes_one_window_or_many() -> None:
     assert judge(baseline, window, Parameters(min_rows=5_000)).word == "insufficient"
     with pytest.raises(ValueError, match="no window"):
         judge(baseline, [])
+
+
+def test_running_number_is_listed_not_tested() -> None:
+    rng = np.random.default_rng(3)
+    frame = pd.DataFrame({"order": np.arange(5_000) + 7, "x": rng.normal(size=5_000)})
+    baseline = Baseline.build(frame)
+    assert "running number" in baseline.untested["order"]
+    assert judge(baseline, baseline.sketch().update(frame.assign(order=frame["order"] + 5_000))).word == "ok"
+
+
+@pytest.mark.parametrize("text", ["2024-03-01", "2024-03-01T10:00:00Z", "2024-03-01 10:00:00.123+02:00"])
+def test_iso_times_as_text_are_not_tested(text: str) -> None:
+    frame = pd.DataFrame({"day": [text] * 500, "x": range(500)})
+    assert Baseline.build(frame).untested["day"] == "a time; not tested"

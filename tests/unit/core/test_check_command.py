@@ -78,7 +78,7 @@ def run(files: Files, *arguments: str, reference: str = "ref.parquet", env: dict
 
 
 def lines(files: Files, *arguments: str, reference: str = "ref.parquet") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in run(files, "--json", *arguments, reference=reference)[1].splitlines()]
+    return [json.loads(line) for line in run(files, "--json", *arguments, reference=reference)[1].splitlines() if line.startswith("{")]
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_exit_code_tells_the_worst_window(windows: Sequence[str], code: int, fil
 def test_json_has_one_line_per_window(files: Files) -> None:
     first, second = lines(files, "fine.parquet", "moved.parquet")
     assert (first["window"], first["verdict"], first["rows"]) == (files["fine.parquet"], "ok", 2_000)
-    assert set(second) == {"window", "verdict", "rows", "columns", "new_columns", "broken"}
+    assert set(second) == {"window", "verdict", "rows", "trainable", "columns", "new_columns", "broken"}
     assert second["verdict"] == "drift"
     moved = second["columns"]["x"]
     assert (moved["status"], moved["kind"], moved["decided_by"], moved["lookback"]) == ("drift", "numeric", "ks", 1)
@@ -209,9 +209,10 @@ def test_path_that_cannot_be_read_is_named(files: Files) -> None:
         run(files, str(files.root))
 
 
-def test_object_that_cannot_be_parsed_is_named(files: Files) -> None:
-    with pytest.raises(DriftsondeError, match=r"broken\.parquet is not readable Parquet"):
-        run(files, "broken.parquet")
+def test_unreadable_file_is_untrusted_and_stops_nothing(files: Files) -> None:
+    broken, fine = lines(files, "broken.parquet", "fine.parquet")
+    assert (broken["verdict"], broken["broken"]) == ("untrusted", ["1 drop could not be read"])
+    assert fine["verdict"] == "ok"
 
 
 def test_reference_that_makes_no_baseline_is_explained(files: Files) -> None:
@@ -227,14 +228,14 @@ def test_damaged_baseline_is_explained(files: Files) -> None:
         run(files, "fine.parquet", reference="damaged.baseline")
 
 
-@pytest.mark.parametrize(("window", "code"), [("moved.parquet", 3), ("broken.parquet", 1)])
+@pytest.mark.parametrize(("window", "code"), [("moved.parquet", 3), ("broken.parquet", 4)])
 def test_installed_command_ends_with_its_exit_code(window: str, code: int, files: Files) -> None:
     command = Path(sys.executable).with_name("driftsonde")
     ended = subprocess.run(
         [command, "check", "-b", files["ref.parquet"], files[window], "--json"], capture_output=True, text=True, check=False
     )
     assert ended.returncode == code, ended.stderr
-    assert ("broken.parquet is not readable Parquet" in ended.stderr) == (code == 1)
+    assert ("broken.parquet is not readable Parquet" in ended.stderr) == (code == 4)
     assert "Traceback" not in ended.stderr
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
+from urllib.parse import quote_plus
 
 import numpy as np
 import pyarrow as pa
@@ -241,7 +242,7 @@ def message(*drops: Drop) -> str:
     """Return an S3 notification of several drops."""
     records = []
     for drop in drops:
-        item = {"key": drop.key, "size": drop.size, "eTag": drop.etag, "versionId": drop.version, "sequencer": drop.sequencer}
+        item = {"key": quote_plus(drop.key), "size": drop.size, "eTag": drop.etag, "versionId": drop.version, "sequencer": drop.sequencer}
         name = {"created": "ObjectCreated:Put", "removed": "ObjectRemoved:Delete", "other": "ObjectRestore:Post"}[drop.kind]
         s3 = {"bucket": {"name": drop.bucket}, "object": {field: value for field, value in item.items() if value is not None}}
         records.append({"eventVersion": "2.1", "eventName": name, "eventTime": drop.event_time.isoformat(), "s3": s3})

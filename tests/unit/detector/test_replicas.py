@@ -8,11 +8,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from driftsonde.core.drops import Drop
+from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.testing.objects import MemoryObjects
+from driftsonde.detector.measure import Measured
 
-from .support import BY_TIME, DAY, HOUR, NOON, Rig, config, drop_body, timed
+from .support import BY_TIME, DAY, HOUR, NOON, Rig, baseline_body, config, drop_body, timed
 
 DRIFT = drop_body(200, 1.0, 1)
 ROUNDS = 6
@@ -52,6 +55,18 @@ def taking(rig: Rig, *drops: Drop) -> Callable[[], list[str]]:
 def sweeping(rig: Rig) -> Callable[[], None]:
     """Return the work of judging what is dirty."""
     return lambda: asyncio.run(rig.judge.sweep())
+
+
+def during(rig: Rig, transaction: Callable[[Connection], Any], work: Callable[[], Any]) -> Any:
+    """Do `work` in a thread while a replica has done all of a transaction but its commit; returns what it gave."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(work()))
+    with rig.database.write() as connection:
+        transaction(connection)
+        thread.start()
+        thread.join(0.3)
+    thread.join()
+    return results[0]
 
 
 def relaying(rig: Rig) -> Callable[[], bool]:
@@ -100,12 +115,39 @@ def test_rows_windows_are_filled_by_one_at_a_time(pair: tuple[Rig, Rig]) -> None
     assert list(sizes.values()) == [600, 600, 600, 600]
 
 
+@pytest.mark.parametrize("pair", [{"window": {"by": "rows", "size": 500}}], indirect=True)
+def test_rows_window_that_is_just_being_filled_is_full(pair: tuple[Rig, Rig]) -> None:
+    one, other = pair
+    asyncio.run(one.take(one.put("in/0", drop_body(400))))
+    filling, next_one = one.put("in/1", drop_body(200)), one.put("in/2", drop_body(200))
+    baseline = FrozenBaseline.from_bytes(baseline_body())
+    sketch = baseline.empty_sketch()
+    sketch.rows = 200
+    measured = Measured({filling.uri: sketch}, 1, 200)
+    assert during(one, lambda c: one.ledger.commit(c, one.monitor, filling, measured), taking(other, next_one)) == ["counted"]
+    assert [(window[-1], key) for window, key in one.parts()] == [("1", "in/0"), ("1", "in/1"), ("2", "in/2")]
+
+
 def test_two_judges_open_one_episode(pair: tuple[Rig, Rig]) -> None:
-    asyncio.run(pair[0].take(*(pair[0].put(f"in/{number}", DRIFT) for number in range(3))))
-    race(*(sweeping(rig) for rig in pair))
-    assert pair[0].episodes() == [(1, "drift", "0", None)]
-    assert len(pair[0].facts("drift.detected")) == 1
-    assert pair[0].select("dirty") == []
+    one, other = pair
+    asyncio.run(one.take(*(one.put(f"in/{number}", DRIFT) for number in range(3))))
+    during(one, lambda connection: one.evaluate(connection, one.monitor), sweeping(other))
+    assert one.episodes() == [(1, "drift", "0", None)]
+    assert len(one.facts("drift.detected")) == 1
+    assert one.select("dirty") == []
+    assert other.counted("judge_failures_total") == 0
+
+
+def test_new_drop_waits_for_no_judge(pair: tuple[Rig, Rig]) -> None:
+    one, other = pair
+    asyncio.run(one.take(one.put("in/1", DRIFT)))
+    outcome: list[str] = []
+    with one.database.write() as connection:
+        one.evaluate(connection, one.monitor)
+        thread = threading.Thread(target=lambda: outcome.extend(taking(other, other.put("in/2", DRIFT))()))
+        thread.start()
+        thread.join(10)
+        assert outcome == ["counted"], "ingestion takes no lock of the monitor"
 
 
 def test_drops_that_come_while_judging_are_judged(pair: tuple[Rig, Rig]) -> None:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftsonde.core.columns import ColumnType, column_type, count_column, level_counts, numbers, row_times
+from driftsonde.core.columns import ColumnType, column_type, count_column, level_counts, looks_like_times, numbers, row_times
 from driftsonde.core.drift.backtest import MIN_WINDOWS, Raised, backtest
 from driftsonde.core.drift.verdict import Parameters
 from driftsonde.core.monitoring.baseline import FrozenBaseline
@@ -35,6 +35,7 @@ _SAMPLE_ROWS = 300_000
 _SAMPLE_BYTES = 256 * 1024 * 1024
 _MAX_UNSEEN_SHARE = 0.05
 _TOP = (1 << 64) - 1
+_RUNNING_FROM = 1_000  # fewer rows in order may be so by chance or by being sorted
 _PANDAS_INDEX = re.compile(r"^__index_level_\d+__$")
 
 
@@ -129,6 +130,8 @@ class _Windows:
         self._rows = rows
         if isinstance(self._by, int) and self._by < MIN_WINDOWS:
             raise ValueError(f"a back-test needs at least {MIN_WINDOWS} windows, not {self._by}")
+        if isinstance(self._by, int) and self._by > rows:
+            raise ValueError(f"a back-test of {self._by} windows needs as many rows, the baseline has {rows}")
         self._seen = 0
         self._sketches: dict[int, TableSketch] = {}
 
@@ -163,11 +166,13 @@ class _Survey:
         self._options = options
         self.rows = 0
         self._columns: dict[str, _ColumnSurvey] = {}
+        self._names: dict[str, None] = {}
         self._limit = np.uint64(_TOP)
 
     def add(self, batch: pa.RecordBatch) -> None:
         priority = _mix(np.arange(self.rows, self.rows + batch.num_rows, dtype=np.uint64))
         for name in _names(batch):
+            self._names[name] = None
             if self._options.watches(name):
                 survey = self._columns.setdefault(name, _ColumnSurvey(name, self._options))
                 survey.add(batch.column(name), priority, self._limit)
@@ -190,13 +195,14 @@ class _Survey:
         wanted = (*self._options.only, *self._options.categorical)
         missing = [name for name in wanted if name not in self._columns and name not in self._options.ignore]
         if missing and self.rows:
-            raise ValueError(f"there is no column {missing[0]!r}; columns are {', '.join(sorted(self._columns))}")
+            raise ValueError(f"there is no column {missing[0]!r}; columns are {', '.join(sorted(self._names))}")
         if self.rows < MIN_ROWS:
             raise ValueError(f"a baseline needs at least {MIN_ROWS} rows, this has {self.rows}; 1,000 or more are recommended")
 
     def columns(self) -> tuple[tuple[ColumnBaseline, ...], dict[str, str]]:
         self._shrink(slack=1)
         watched, untested = [], dict.fromkeys(self._options.ignore, "ignored by configuration")
+        untested |= {name: "not among the chosen columns" for name in self._names if name not in self._columns and name not in untested}
         for name, survey in self._columns.items():
             reason = survey.untestable()
             if reason:
@@ -221,12 +227,15 @@ class _ColumnSurvey:
         self._minimum, self._maximum = np.inf, -np.inf
         self._distinct: Floats | None = np.empty(0)
         self._sample: list[tuple[NDArray[np.uint64], Floats]] = []
+        self._counts_up, self._counted, self._last = True, 0, -np.inf
 
     def add(self, array: pa.Array, priority: NDArray[np.uint64], limit: np.uint64) -> None:
         if self.type == "empty":
             found = column_type(array.type)
             # An all-null batch has no type of its own, whatever the writer called it.
             self.type = "empty" if array.null_count == len(array) else "categorical" if self._declared else found
+            if self.type == "categorical" and not self._declared and looks_like_times(array):
+                self.type = "time"  # CSV has no type for it
         if self.type == "numeric":
             self._add_numbers(array, priority, limit)
         elif self.type == "categorical":
@@ -236,6 +245,7 @@ class _ColumnSurvey:
         values = numbers(array).values
         if not len(values):
             return
+        self._note_counting(values)
         self._minimum, self._maximum = min(self._minimum, values.min()), max(self._maximum, values.max())
         if self._distinct is not None:
             distinct = np.unique(np.concatenate([self._distinct, np.unique(values)]))
@@ -245,6 +255,14 @@ class _ColumnSurvey:
         aligned = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         chosen = np.isfinite(aligned) & (priority <= limit)
         self._sample.append((priority[chosen], aligned[chosen]))
+
+    def _note_counting(self, values: Floats) -> None:
+        """Find out whether the column is a running number: whole, and greater in every row than in the one before."""
+        if self._counts_up:
+            ordered = np.concatenate([[self._last], values])
+            self._counts_up = bool(np.all(np.diff(ordered) > 0) and np.all(values == np.floor(values)))
+            self._last = float(values[-1])
+            self._counted += len(values)
 
     def _add_levels(self, array: pa.Array) -> None:
         for level, count in level_counts(array).weights:
@@ -263,6 +281,8 @@ class _ColumnSurvey:
             return "a time; not tested"
         if self.type == "nested":
             return "a nested or binary value; not tested"
+        if self.type == "numeric" and self._counts_up and self._counted >= _RUNNING_FROM:
+            return "a running number; every window would lie beyond its range"
         if self.type != "categorical" or self._declared:
             return None
         if self._too_many:

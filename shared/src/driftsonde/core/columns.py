@@ -23,6 +23,8 @@ _FIRST, _LAST = -62_135_596_800_000_000, 253_402_300_799_999_999
 _MICROS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _ZONED = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
 
+_TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
+_TIME_PROBE = 1_000
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 
 
@@ -90,8 +92,10 @@ def level_counts(array: pa.Array) -> LevelCounts:
     """Read an array as levels. Whole numbers are named alike whether they come as integers or as floats."""
     if pa.types.is_dictionary(array.type):
         encoded = array
-    elif column_type(array.type) in ("time", "nested"):
+    elif column_type(array.type) == "nested":
         return LevelCounts([], array.null_count, len(array) - array.null_count)
+    elif column_type(array.type) == "time":
+        encoded = pc.cast(array, pa.string()).dictionary_encode()
     else:
         encoded = _encodable(array).dictionary_encode()
     codes = encoded.indices.drop_null() if encoded.indices.null_count else encoded.indices
@@ -127,6 +131,15 @@ def level_name(value: object) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def looks_like_times(array: pa.Array) -> bool:
+    """Say whether a text array holds ISO 8601 dates or times and nothing else."""
+    values = array.dictionary if pa.types.is_dictionary(array.type) else array
+    if not _is_text(values.type):
+        return False
+    given = pc.cast(values.drop_null()[:_TIME_PROBE], pa.string())
+    return len(given) > 0 and bool(pc.all(pc.match_substring_regex(given, _TIME)).as_py())
 
 
 def row_times(array: pa.Array) -> NDArray[np.int64]:

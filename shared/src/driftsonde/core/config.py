@@ -325,5 +325,7 @@ def explain(exc: ValidationError) -> str:
     for error in exc.errors(include_url=False):
         key = ".".join(str(part) for part in error["loc"]) or "(top level)"
         given = "" if error["type"] == "missing" else f" (got {_WEB_ADDRESS.sub('https://***', str(error['input']))[:80]!r})"
-        lines.append(f"{key}: {error['msg']}{given}")
+        # A reference that leads nowhere is a mistake of the whole file; its message names key and value itself.
+        dangling = error["type"] == "value_error" and not error["loc"]
+        lines.append(error["msg"].removeprefix("Value error, ") if dangling else f"{key}: {error['msg']}{given}")
     return "; ".join(lines)

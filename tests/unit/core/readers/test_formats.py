@@ -171,7 +171,7 @@ def test_times_and_nested_columns_are_not_watched(tmp_path: Path) -> None:
     nested = pa.array([{"a": index} for index in range(ROWS)])
     wide = TABLE.append_column("at", times).append_column("day", times.cast(pa.date32())).append_column("n", nested)
     baseline = Baseline.build(wide)
-    assert set(baseline.untested) == {"at", "day", "n"}
+    assert {"at", "day", "n"} <= set(baseline.untested)
     pq.write_table(wide, tmp_path / "a.parquet")
     assert count_object(baseline, LocalSource(tmp_path / "a.parquet")).new == frozenset()
 

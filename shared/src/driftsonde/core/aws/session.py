@@ -29,7 +29,11 @@ def aws_client(service: str, *, read_timeout: float = 30.0, connections: int = 3
         read_timeout=read_timeout,
         max_pool_connections=connections,
     )
-    return get_session().create_client(service, region_name=region or os.environ.get("AWS_REGION"), config=config)
+    session = get_session()
+    found = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+    if not found:
+        raise ConfigError("AWS_REGION: not set; set it to the region of the bucket and queues, e.g. eu-west-1")
+    return session.create_client(service, region_name=found, config=config)
 
 
 def error_code(exc: ClientError) -> str:

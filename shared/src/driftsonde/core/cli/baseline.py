@@ -50,6 +50,8 @@ def build(
         sources, bins = sources or [configured.baseline.uri], configured.baseline.bins
     if not sources:
         raise DriftsondeError("nothing to build from: give files, s3:// prefixes, or --monitor")
+    if not out.startswith("s3://") and not Path(out).absolute().parent.is_dir():
+        raise DriftsondeError(f"cannot write {out}: there is no such folder")
     options = BuildOptions(bins=bins, ignore=ignored, categorical=names, backtest=parse_backtest(calibrate) if calibrate else None)
     with _store() as store:
         found = [source for name in sources for source in store.sources(name)]
@@ -112,7 +114,10 @@ class _Store:
             bucket, key = split_s3(out)
             self._run(self._put(bucket, key, data))
         else:
-            Path(out).write_bytes(data)
+            try:
+                Path(out).write_bytes(data)
+            except OSError as exc:
+                raise DriftsondeError(f"cannot write {out}: {exc.strerror}") from exc
 
     def close(self) -> None:
         if self._context is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from driftsonde.core.config import parse_backtest
-from driftsonde.core.errors import DriftsondeError
+from driftsonde.core.errors import DriftsondeError, UnreadableObject
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from driftsonde.core.api import Baseline, ColumnVerdict, Sketch, Verdict
+    from driftsonde.core.drift.checks import Check
 
 EXIT_CODES = {"ok": 0, "warning": 0, "drift": 3, "untrusted": 4, "insufficient": 5}
 _SEVERITY = ("ok", "warning", "insufficient", "drift", "untrusted")
@@ -38,10 +40,13 @@ def check(
 ) -> None:
     """Judge window files against a baseline, each with those before it as its look-back.
 
-    No service, no AWS, no state. Exit code, the worst of the windows: 0 ok or warning, 3 drift, 4 untrusted, 5 insufficient.
+    No service, no AWS, no state. A window file that cannot be read is untrusted. Exit code, the worst of the windows:
+    0 ok or warning, 5 insufficient, 3 drift, 4 untrusted; 1 for any other error, 2 for wrong usage.
     """
     from driftsonde.core.api import Parameters, judge
 
+    for path in (baseline, *files):
+        _open(path).close()
     parameters = Parameters(alpha=alpha, lookback=lookback)
     names = {"only": _split(columns), "ignore": _split(ignore), "categorical": _split(categorical)}
     try:
@@ -69,6 +74,7 @@ def as_line(window: str, verdict: Verdict) -> dict[str, Any]:
         "window": window,
         "verdict": verdict.word,
         "rows": verdict.rows,
+        "trainable": verdict.trainable,
         "columns": {
             column.name: {
                 "status": column.status,
@@ -101,6 +107,10 @@ def _baseline(path: Path, *, categorical: tuple[str, ...], **options: Any) -> Ba
     with _open(path) as file:
         head = file.read(3)
     if head == b"DSK":
+        if categorical or options["backtest"] or options["only"] or options["ignore"]:
+            raise DriftsondeError(
+                f"{path} is frozen: columns and thresholds were chosen by `baseline build`; give its data instead to choose again"
+            )
         return Baseline.from_bytes(path.read_bytes())
     return Baseline.build(_batches(path, text=categorical), categorical=categorical, **options)
 
@@ -122,9 +132,12 @@ def _sketch(baseline: Baseline, path: Path) -> Sketch:
     from driftsonde.core.counting import count_object
     from driftsonde.core.readers import LocalSource
 
-    _open(path).close()
     sketch = baseline.sketch()
-    sketch.table = count_object(baseline, LocalSource(path))
+    try:
+        sketch.table = count_object(baseline, LocalSource(path))
+    except UnreadableObject as exc:
+        print(f"driftsonde: {exc}", file=sys.stderr)
+        sketch.table.unreadable = 1
     return sketch
 
 
@@ -135,6 +148,8 @@ def _show(path: Path, verdict: Verdict, sketch: Sketch) -> None:
     console, baseline = Console(), sketch.baseline
     color = _COLORS[verdict.word]
     console.print(f"\n[bold]{path}[/bold]  {verdict.rows:,} rows  →  [{color}]{verdict.word}[/{color}]", highlight=False)
+    if verdict.word == "drift" and not verdict.trainable:
+        console.print("  missing, invalid or unseen values rose: fix the data rather than retrain", style="red", highlight=False)
     for reason in verdict.broken:
         console.print(f"  {reason}", style="magenta", markup=False, highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -154,17 +169,24 @@ def _show(path: Path, verdict: Verdict, sketch: Sketch) -> None:
 def _row(column: ColumnVerdict, sketch: Sketch) -> list[Any]:
     from rich.text import Text
 
-    from driftsonde.core.drift.checks import largest_moves
-
     shown = max(column.checks, key=lambda check: (check.drift, check.score / check.critical, not check.is_share), default=None)
     style = "bold red" if column.alarms else {"suspect": "yellow", "ok": "green"}.get(column.status, "dim")
-    baseline = sketch.baseline
     name, status = Text(column.name), Text(column.status, style=style)
     if shown is None:
         return [name, status, "", "", "", "", "", ""]
-    moves = largest_moves(baseline.by_name[column.name], sketch.table.columns[column.name], 1) if column.failing else []
-    moved = "".join(f"{label}: {before:.1%} → {after:.1%}" for label, before, after in moves)
+    moved = _moved(column, shown, sketch) if column.failing else ""
     return [
         name, status, shown.name, f"{shown.score:.3f}", f"{shown.critical:.3f}", f"{shown.p_value:.1e}", str(shown.lookback),
         Text(moved),
     ]  # fmt: skip
+
+
+def _moved(column: ColumnVerdict, check: Check, sketch: Sketch) -> str:
+    """Say what changed most: for a share check the share, else the bin or level."""
+    from driftsonde.core.drift.checks import largest_moves
+
+    before, after = sketch.baseline.by_name[column.name], sketch.table.columns[column.name]
+    if check.name in ("nulls", "invalid"):
+        old, new = (getattr(item, check.name) / max(item.rows, 1) for item in (before.sketch, after))
+        return f"{check.name}: {old:.1%} → {new:.1%}"
+    return "".join(f"{label}: {b:.1%} → {a:.1%}" for label, b, a in largest_moves(before, after, 1))

@@ -46,7 +46,10 @@ def init(
     """Write a commented configuration file to start from."""
     if path.exists() and not force:
         raise DriftsondeError(f"{path} exists; --force replaces it")
-    path.write_text(EXAMPLE)
+    try:
+        path.write_text(EXAMPLE)
+    except OSError as exc:
+        raise DriftsondeError(f"cannot write {path}: {exc.strerror}") from exc
     typer.echo(f"wrote {path}; edit drops and baseline, then: driftsonde config check {path}")
 
 

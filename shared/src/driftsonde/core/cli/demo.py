@@ -202,11 +202,11 @@ class _Story:
             pairs.append((f"episode {event['data']['episode']}: {what}", change))
         self._screen.facts("The model, before and after", pairs)
         episodes = sorted({event["data"]["episode"] for event, _ in scores})
+        saved = asyncio.run(self._save())
         self._screen.facts("Where everything lies", [
             ("configuration", str(self._folder / "driftsonde.yaml")),
             ("state, logs", str(self._folder)),
-            *((f"episode {number}", f"s3://{BUCKET}/retrained/{MONITOR}/episode-{number}/  (manifest, prepared data, model, metrics, predictions)")
-              for number in episodes),
+            *((f"episode {number}", f"{saved}/{MONITOR}/episode-{number}/  (manifest, data, model, metrics, predictions)") for number in episodes),
             ("Slack messages", f"{len(self._slack.messages)} shown above"),
         ])  # fmt: skip
         self._screen.facts("Try next", [
@@ -214,6 +214,20 @@ class _Story:
             ("your own bucket", "driftsonde init && driftsonde config check && driftsonde up"),
             ("this demo, left running", "make demo KEEP=1"),
         ])  # fmt: skip
+
+    async def _save(self) -> Path:
+        """Copy what the jobs wrote from S3, which ends with the emulator, to the folder that stays."""
+        from driftsonde.core.aws.session import aws_client
+
+        prefix, folder = "retrained/", self._folder / "retrained"
+        async with aws_client("s3") as s3:
+            page = await s3.list_objects_v2(Bucket=BUCKET, Prefix=prefix)
+            for item in page.get("Contents", []):
+                path = folder / item["Key"].removeprefix(prefix)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                answer = await s3.get_object(Bucket=BUCKET, Key=item["Key"])
+                path.write_bytes(await answer["Body"].read())
+        return folder
 
     def _stay(self, stack: Stack) -> None:
         from driftsonde.core.cli.up import wait_for_signal

@@ -222,7 +222,7 @@ class Stack:
         self._wait("bus", lambda: _listens(self.ports["bus"]))
 
     def _start_emulator(self) -> None:
-        program = find_program("ministack", "DRIFTSONDE_MINISTACK", Path(".tools/ministack/bin/ministack"))
+        program = find_program("ministack", "DRIFTSONDE_MINISTACK", Path(sys.prefix).parent / ".tools/ministack/bin/ministack")
         settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.ports["aws"])}
         self._spawn("aws", [program], settings)
         self._wait("aws", lambda: _answers(f"{self.endpoint}/_ministack/health"))

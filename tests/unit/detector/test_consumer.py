@@ -1,0 +1,171 @@
+"""The loop that leases: never more than its slots, one ending per message, and a stop that gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from driftsonde.core.errors import PoisonError, RetryableError
+from driftsonde.core.lifecycle import Health
+from driftsonde.core.ports import Lease
+from driftsonde.core.testing.queue import MemoryQueue
+from driftsonde.detector.consumer import consume
+
+
+class Running:
+    """A consumer at work."""
+
+    def __init__(self) -> None:
+        self.stop, self.health, self.tally = asyncio.Event(), Health(), Counter[str]()
+        self.health.started()
+
+
+@asynccontextmanager
+async def consuming(queue: MemoryQueue, handle: Callable[[Lease], Awaitable[None]], slots: int = 3) -> AsyncIterator[Running]:
+    """Consume while the block runs, then stop."""
+    running = Running()
+    task = asyncio.create_task(
+        consume(queue, handle, stop=running.stop, slots=slots, health=running.health, tally=lambda outcome: running.tally.update([outcome]))
+    )
+    try:
+        yield running
+    finally:
+        running.stop.set()
+        await asyncio.wait_for(task, 5)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until something is true."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_slots_are_never_exceeded() -> None:
+    queue, most = MemoryQueue(*(str(number) for number in range(20))), 0
+
+    async def handle(_lease: Lease) -> None:
+        nonlocal most
+        most = max(most, len(queue.held))
+        await asyncio.sleep(0.002)
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: len(queue.deleted) == 20)
+    assert most == 3
+    assert max(queue.asked) == 3
+    assert running.tally == {"ok": 20}
+
+
+async def test_slow_message_holds_up_no_other() -> None:
+    queue, gate = MemoryQueue("slow", *"abcdef"), asyncio.Event()
+
+    async def handle(lease: Lease) -> None:
+        if lease.body == "slow":
+            await gate.wait()
+
+    async with consuming(queue, handle):
+        await until(lambda: len(queue.deleted) == 6)
+        gate.set()
+    assert queue.deleted[-1] == "slow"
+
+
+async def test_stop_finishes_what_was_begun_and_releases_the_rest() -> None:
+    queue, begun, gate = MemoryQueue("begun"), asyncio.Event(), asyncio.Event()
+
+    async def handle(_lease: Lease) -> None:
+        begun.set()
+        await gate.wait()
+
+    async with consuming(queue, handle) as running:
+        await begun.wait()
+        running.stop.set()
+        await queue.send("not begun")  # taken by the poll that is under way
+        await until(lambda: queue.released)
+        gate.set()
+    assert queue.deleted == ["begun"]
+    assert queue.released == [("not begun", 0)]
+
+
+async def test_poison_is_dead_lettered_with_its_reason() -> None:
+    queue = MemoryQueue("bad")
+
+    async def handle(_lease: Lease) -> None:
+        raise PoisonError("no", reason="not_json")
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: queue.dead_letters)
+    assert queue.dead_letters == [("bad", "not_json")]
+    assert queue.held == []
+    assert running.tally == {"not_json": 1}
+
+
+async def test_retryable_error_releases_for_as_long_as_asked() -> None:
+    queue = MemoryQueue("later")
+
+    async def handle(lease: Lease) -> None:
+        if lease.deliveries == 1:
+            raise RetryableError("away", retry_after=7)
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: queue.deleted)
+    assert queue.released == [("later", 7)]
+    assert running.tally == {"retryable": 1, "ok": 1}
+
+
+async def test_unknown_error_leaves_the_message_to_its_lease() -> None:
+    queue = MemoryQueue("bug", "fine")
+
+    async def handle(lease: Lease) -> None:
+        if lease.body == "bug":
+            raise ZeroDivisionError
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: queue.deleted)
+    assert [lease.body for lease in queue.held] == ["bug"]
+    assert running.tally == {"bug": 1, "ok": 1}
+
+
+async def test_queue_that_is_away_is_reported_and_asked_with_pauses() -> None:
+    queue = MemoryQueue("a")
+    queue.faults = [RetryableError("SQS is away")]
+
+    async def handle(_lease: Lease) -> None: ...
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: running.health.problems())
+        assert running.health.problems() == ["queue: SQS is away"]
+        await asyncio.sleep(0.1)
+        assert len(queue.asked) == 1, "it pauses"
+        await until(lambda: queue.deleted)
+        await until(lambda: not running.health.problems())
+
+
+async def test_outage_of_what_drops_need_stops_receiving() -> None:
+    queue = MemoryQueue(*(str(number) for number in range(50)))
+
+    async def handle(_lease: Lease) -> None:
+        raise RetryableError("S3 is away")
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: running.health.problems())
+        await asyncio.sleep(0.3)
+        assert len(queue.released) <= 9, "not released over and over"
+        running.stop.set()
+
+
+async def test_dead_letter_queue_that_is_away_loses_nothing() -> None:
+    class Away(MemoryQueue):
+        async def dead_letter(self, body: str, reason: str, detail: str) -> None:
+            raise RetryableError("away")
+
+    queue = Away("bad")
+
+    async def handle(_lease: Lease) -> None:
+        raise PoisonError("no")
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: running.tally)
+    assert [lease.body for lease in queue.held] == ["bad"]
+    assert running.tally == {"retryable": 1}
