@@ -49,10 +49,3 @@ def test_no_lock_contains_torch_or_cuda(lock: Path) -> None:
 
 def test_demo_does_without_the_sagemaker_sdk() -> None:
     assert not re.search(r"^sagemaker", (ROOT / "requirements/demo.txt").read_text(), re.MULTILINE)
-
-
-def test_every_faststream_subscriber_settles_by_hand() -> None:
-    sources = [path.read_text() for root in ("shared", "services") for path in (ROOT / root).rglob("*.py")]
-    calls = [call for text in sources for call in re.findall(r"\.subscriber\((?:[^()]|\([^()]*\))*\)", text)]
-    assert calls
-    assert all("ack_policy=AckPolicy.MANUAL" in call for call in calls)
