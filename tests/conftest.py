@@ -58,7 +58,7 @@ def emulator() -> Iterator[str]:
     beside = Path(__file__).parents[1] / ".tools" / "ministack" / "bin" / "ministack"
     binary = os.environ.get("DRIFTSONDE_MINISTACK") or (str(beside) if beside.exists() else shutil.which("ministack"))
     if not binary:
-        pytest.skip("ministack is not installed")
+        pytest.fail("ministack is not installed; `make setup` installs it")
     endpoint = f"http://127.0.0.1:{free_port()}"
     env = {**os.environ, "BIND_HOST": "127.0.0.1", "GATEWAY_PORT": endpoint.rpartition(":")[2]}
     with subprocess.Popen([binary], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -20,7 +20,7 @@ from driftsonde.detector import store
 from .support import BY_TIME, DAY, GARBAGE, HOUR, NOON, Rig, config, drop_body, timed
 
 # No shrinking: a step takes milliseconds, and a failure should be told before the test's own time is up.
-STEADY = settings(derandomize=True, deadline=None, max_examples=25, database=None, phases=[Phase.generate])
+STEADY = settings(derandomize=True, deadline=None, max_examples=30, database=None, phases=[Phase.generate])
 EVALUATE = -1
 _KEPT = {"baseline"}
 

@@ -36,7 +36,7 @@ FACTS: list[tuple[Fact, list[str]]] = [
     (detected(), ["churn", "1 column moved", "age", "0.312", "12.0% → 31.0%", "2025-12-31 12:00 UTC", "baseline 3", "retrainer decides"]),
     (detected(trainable=False), ["nothing is trained", "Fix the data"]),
     (UNTRUSTED, ["Broken data", "age", "nothing is trained on this data"]),
-    (resolved(), ["Resolved", "quiet again", "--episode churn/7"]),
+    (resolved(), ["Resolved", "quiet again"]),
     (rejected("in/a b.csv"), ["s3://acme/in/a b.csv", "unreadable", "truncated", "dead letter"]),
     (PlanWaiting(**PLAN, reason="cooldown", until=NOON), ["waits", "cooldown", "2026-01-01 12:00 UTC"]),
     (PlanRefused(**PLAN, reason="untrusted data"), ["No retraining", "untrusted data", "champion stays"]),
