@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import groupby
 from typing import Any, Self, cast
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,8 @@ import pyarrow as pa
 from driftsonde.core.building import BuildOptions, count_batch
 from driftsonde.core.building import build as build_baseline
 from driftsonde.core.drift.backtest import Raised
-from driftsonde.core.drift.verdict import ColumnVerdict, Parameters, Verdict, judge_window
+from driftsonde.core.drift.policy import Parameters
+from driftsonde.core.drift.verdict import ColumnVerdict, Judge, Verdict
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.sketch.codec import decode_table, encode_table
 from driftsonde.core.sketch.table import TableSketch
@@ -82,7 +84,7 @@ class Sketch:
             TypeError, ValueError: as `to_batches`.
         """
         for part in to_batches(batch, names=names):
-            self.table = self.table + count_batch(self.baseline, part)
+            self.table += count_batch(self.baseline, part)
         return self
 
     def merge(self, other: Sketch) -> Sketch:
@@ -148,13 +150,9 @@ class Baseline(FrozenBaseline):
         """Return an empty sketch, or the one that `to_bytes` wrote.
 
         Raises:
-            SketchError: if the bytes are damaged.
-            ValueError: if they belong to another baseline.
+            SketchError: if the bytes are damaged, or belong to another baseline.
         """
-        table = self.empty_sketch() if data is None else decode_table(data)
-        if table.baseline != self.digest:
-            raise ValueError("the sketch belongs to another baseline")
-        return Sketch(self, table)
+        return Sketch(self, self.empty_sketch() if data is None else decode_table(data, self.layout))
 
 
 def judge(baseline: Baseline, windows: Sequence[Sketch] | Sketch, parameters: Parameters | None = None) -> Verdict:
@@ -169,9 +167,20 @@ def judge(baseline: Baseline, windows: Sequence[Sketch] | Sketch, parameters: Pa
         ValueError: if there is no window, or one belongs to another baseline.
     """
     given = [windows] if isinstance(windows, Sketch) else list(windows)
-    if any(window.table.baseline != baseline.digest for window in given):
+    if any(window.table.layout.baseline != baseline.digest for window in given):
         raise ValueError("a window belongs to another baseline")
-    return judge_window(baseline.columns, [window.table for window in given], parameters or Parameters())
+    return _judge_of(baseline, parameters or Parameters()).window([window.table for window in given])
+
+
+_judges: WeakKeyDictionary[Baseline, Judge] = WeakKeyDictionary()
+
+
+def _judge_of(baseline: Baseline, parameters: Parameters) -> Judge:
+    """Return the judge that was used last for a baseline, if it follows the same policy: making one costs more than judging."""
+    known = _judges.get(baseline)
+    if known is None or known.parameters != parameters:
+        known = _judges[baseline] = Judge(baseline.columns, parameters)
+    return known
 
 
 class _repeatable:  # noqa: N801  # reads as the context it is

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from driftsonde.core.columns import ColumnType, column_type, count_column, level_counts, looks_like_times, numbers, row_times
 from driftsonde.core.drift.backtest import MIN_WINDOWS, Raised, backtest
-from driftsonde.core.drift.verdict import Parameters
+from driftsonde.core.drift.policy import Parameters
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.monitoring.window import NO_TIME, starts
 from driftsonde.core.sketch.categorical import MAX_SEEN, fit_levels
 from driftsonde.core.sketch.column import ColumnBaseline
-from driftsonde.core.sketch.numeric import Floats, fit_numeric
-from driftsonde.core.sketch.table import ColumnSketch, TableSketch
+from driftsonde.core.sketch.counts import ColumnSketch, Floats
+from driftsonde.core.sketch.numeric import fit_numeric
+from driftsonde.core.sketch.table import TableSketch
 
 Source = Callable[[], Iterable[pa.RecordBatch]]
 """Gives the same batches, in the same order, each time it is called."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Literal, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from driftsonde.core.monitoring.window import NO_TIME
+from driftsonde.core.sketch.categorical import Levels
 from driftsonde.core.sketch.column import ColumnBaseline
-from driftsonde.core.sketch.numeric import Floats, NumericBins
-from driftsonde.core.sketch.table import ColumnSketch
+from driftsonde.core.sketch.counts import ColumnSketch, Floats
+from driftsonde.core.sketch.numeric import NumericBins
 
 ColumnType = Literal["numeric", "categorical", "time", "nested", "empty"]
 
@@ -189,12 +191,89 @@ def _text_time(text: str | None) -> int:
 
 def count_column(column: ColumnBaseline, array: pa.Array) -> ColumnSketch:
     """Count one array over a baseline column's bins."""
-    if column.bins is None:
-        # The baseline has no value to compare with: only nulls matter, everything else is one bin.
-        nan = numbers(array).nulls if column_type(array.type) == "numeric" else array.null_count
-        return ColumnSketch(np.array([len(array) - nan], dtype=np.int64), nan)
     if isinstance(column.bins, NumericBins):
-        values = numbers(array)
-        return ColumnSketch(column.bins.count(values.values), values.nulls, values.invalid)
-    levels = level_counts(array)
-    return ColumnSketch(column.bins.count(levels.weights), levels.nulls, levels.invalid)
+        return _count_numbers(column.bins, array)
+    if isinstance(column.bins, Levels):
+        return _count_levels(column.bins, array)
+    # The baseline has no value to compare with: only nulls matter, everything else is one bin.
+    nan = numbers(array).nulls if column_type(array.type) == "numeric" else array.null_count
+    return ColumnSketch(np.array([len(array) - nan], dtype=np.int64), nan)
+
+
+def _count_numbers(bins: NumericBins, array: pa.Array) -> ColumnSketch:
+    """Count integers and floats as they are; whatever else may hold numbers is made float64 first."""
+    kind = array.type
+    if pa.types.is_floating(kind):
+        # Arrow makes an array of our own where there are nulls, with NaN in their place.
+        return bins.count(array.to_numpy(zero_copy_only=False), scratch=array.null_count > 0)
+    if pa.types.is_integer(kind):
+        present = array.drop_null() if array.null_count else array
+        counted = bins.count(present.to_numpy())
+        return ColumnSketch(counted.counts, array.null_count)
+    values = numbers(array)
+    return ColumnSketch(bins.count(values.values).counts, values.nulls, values.invalid)
+
+
+def _count_levels(levels: Levels, array: pa.Array) -> ColumnSketch:
+    """Count by dictionary codes: each level is looked up once a batch, not once a row."""
+    kind = column_type(array.type)
+    if kind == "nested" or kind == "empty":
+        return ColumnSketch(np.zeros(levels.size, dtype=np.int64), array.null_count, len(array) - array.null_count)
+    encoded = _encoded(array)
+    codes = encoded.indices.drop_null() if encoded.indices.null_count else encoded.indices
+    times = np.bincount(codes.to_numpy(), minlength=len(encoded.dictionary))
+    places, null, invalid = _places(levels, encoded.dictionary)
+    kept = ~(null | invalid)
+    counts = np.zeros(levels.size, dtype=np.int64)
+    np.add.at(counts, levels.slots(places[kept]), times[kept])
+    return ColumnSketch(counts, len(array) - len(codes) + int(times[null].sum()), int(times[invalid].sum()))
+
+
+def _encoded(array: pa.Array) -> pa.DictionaryArray:
+    if pa.types.is_dictionary(array.type):
+        return array
+    return (pc.cast(array, pa.string()) if column_type(array.type) == "time" else _encodable(array)).dictionary_encode()
+
+
+class _Places(NamedTuple):
+    """Shape (values,): the place of each value among the levels (-1: none of them), and which are no levels at all."""
+
+    places: NDArray[np.intp]
+    null: NDArray[np.bool_]
+    invalid: NDArray[np.bool_]
+
+
+def _places(levels: Levels, values: pa.Array) -> _Places:
+    null = values.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+    if pa.types.is_floating(values.type):
+        invalid = ~null & ~np.isfinite(values.to_numpy(zero_copy_only=False))
+    else:
+        invalid = np.zeros(len(values), dtype=bool)
+    known = _lookup(levels)
+    found = pc.fill_null(pc.index_in(_names(values), value_set=known.names), -1).to_numpy()
+    return _Places(known.places[found], null, invalid)
+
+
+def _names(values: pa.Array) -> pa.Array:
+    """Return values as `level_name` names them, but for the spellings of truth values."""
+    if _is_text(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+        return pc.cast(values, pa.large_string())
+    return pa.array([None if value is None else level_name(value) for value in values.to_pylist()], pa.large_string())
+
+
+class _Lookup(NamedTuple):
+    """Names of levels, other spellings of truth values behind them, and the place of each; -1 behind them all."""
+
+    names: pa.Array
+    places: NDArray[np.intp]
+
+
+_lookups: WeakKeyDictionary[Levels, _Lookup] = WeakKeyDictionary()
+
+
+def _lookup(levels: Levels) -> _Lookup:
+    if levels not in _lookups:  # made once for each baseline
+        places = {name: place for place, name in enumerate(levels.names)}
+        places |= {text: places[level_name(text)] for text in ("True", "TRUE", "False", "FALSE") if level_name(text) in places}
+        _lookups[levels] = _Lookup(pa.array(list(places), pa.large_string()), np.array([*places.values(), -1], dtype=np.intp))
+    return _lookups[levels]

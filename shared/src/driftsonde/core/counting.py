@@ -34,7 +34,7 @@ def count_object(baseline: FrozenBaseline, source: Source, *, form: Format = "au
     reader = open_watched(baseline, source, form=form, limits=limits)
     sketch = baseline.empty_sketch()
     for batch in reader.batches():
-        sketch = sketch + count_batch(baseline, batch)
+        sketch += count_batch(baseline, batch)
     return _finish(baseline, sketch, reader)
 
 

@@ -9,18 +9,32 @@ import numpy as np
 import pytest
 
 from driftsonde.core.drift.backtest import MIN_WINDOWS, backtest
-from driftsonde.core.drift.checks import Thresholds
-from driftsonde.core.drift.verdict import Parameters, judge_window
+from driftsonde.core.drift.policy import Parameters, Thresholds
+from driftsonde.core.drift.verdict import judge_window
 from driftsonde.core.sketch.column import ColumnBaseline
+from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.numeric import NumericBins
-from driftsonde.core.sketch.table import ColumnSketch, TableSketch
+from driftsonde.core.sketch.table import Layout, TableSketch
 
 PLAIN = Parameters()
 X = ColumnBaseline("x", "numeric", NumericBins(np.arange(3.0)), ColumnSketch(np.array([0, 15_000, 15_000, 0])))
 
 
+LAYOUT = Layout("digest", {"x": 4})
+
+
 def window(low: int, high: int, nulls: int = 0) -> TableSketch:
-    return TableSketch("digest", low + high + nulls, columns={"x": ColumnSketch(np.array([0, low, high, 0]), nulls)})
+    sketch = TableSketch.empty(LAYOUT)
+    sketch.rows = low + high + nulls
+    sketch.add("x", ColumnSketch(np.array([0, low, high, 0]), nulls))
+    return sketch
+
+
+def gap() -> TableSketch:
+    """A window that has rows and lacks the column."""
+    sketch = TableSketch.empty(LAYOUT)
+    sketch.rows = 1_000
+    return sketch
 
 
 def calibrated(windows: Sequence[TableSketch], parameters: Parameters = PLAIN, column: ColumnBaseline = X) -> dict[str, float]:
@@ -70,8 +84,7 @@ def test_small_windows_are_calibrated_on_what_they_add_up_to() -> None:
 
 
 def test_column_absent_from_some_windows_is_calibrated_on_the_rest() -> None:
-    gaps = [TableSketch("digest", 1_000)] * 15
-    assert calibrated([*gaps, *[window(500, 500)] * 14, window(700, 300)])["distance"] == pytest.approx(0.3)
+    assert calibrated([*[gap()] * 15, *[window(500, 500)] * 14, window(700, 300)])["distance"] == pytest.approx(0.3)
 
 
 def test_seasonal_data_is_quiet_after_calibration() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +11,14 @@ import pyarrow as pa
 import pytest
 
 from driftsonde.core.api import Baseline, judge
-from driftsonde.core.drift.checks import Thresholds, largest_moves
-from driftsonde.core.drift.verdict import ColumnVerdict, Parameters, Verdict, judge_window
+from driftsonde.core.drift.checks import largest_moves
+from driftsonde.core.drift.policy import Parameters, Thresholds
+from driftsonde.core.drift.verdict import ColumnVerdict, Verdict, judge_window
 from driftsonde.core.sketch.categorical import Levels
 from driftsonde.core.sketch.column import ColumnBaseline
+from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.numeric import NumericBins
-from driftsonde.core.sketch.table import ColumnSketch, TableSketch
+from driftsonde.core.sketch.table import Layout, TableSketch
 
 PLAIN = Parameters()
 
@@ -36,15 +38,35 @@ def counts(*inside: int, nulls: int = 0, invalid: int = 0, below: int = 0, above
 
 def window(*, rows: int | None = None, bad_rows: int = 0, unreadable: int = 0, **columns: ColumnSketch) -> TableSketch:
     most = max((column.rows for column in columns.values()), default=0)
-    return TableSketch("digest", most if rows is None else rows, bad_rows, unreadable, dict(columns))
+    return over(
+        Layout("digest", {name: len(column.counts) for name, column in columns.items()}),
+        most if rows is None else rows,
+        bad_rows,
+        unreadable,
+        columns,
+    )
 
 
-def column_verdict(column: ColumnBaseline, windows: Sequence[TableSketch], parameters: Parameters = PLAIN) -> ColumnVerdict:
-    return judge_window([column], windows, parameters).columns[0]
+def over(layout: Layout, rows: int, bad_rows: int, unreadable: int, columns: Mapping[str, ColumnSketch]) -> TableSketch:
+    sketch = TableSketch.empty(layout)
+    sketch.rows, sketch.bad_rows, sketch.unreadable = rows, bad_rows, unreadable
+    for name, column in columns.items():
+        if name in layout.sizes:
+            sketch.add(name, column)
+    return sketch
 
 
 def word(*windows: TableSketch, columns: Sequence[ColumnBaseline] = (X,), parameters: Parameters = PLAIN) -> Verdict:
-    return judge_window(columns, windows, parameters)
+    """Judge windows that were made of some columns over a baseline of others."""
+    layout = Layout("digest", {column.name: column.size for column in columns})
+    sketches = [over(layout, found.rows, found.bad_rows, found.unreadable, found.columns) for found in windows]
+    for sketch, found in zip(sketches, windows, strict=True):
+        sketch.new = found.new
+    return judge_window(columns, sketches, parameters)
+
+
+def column_verdict(column: ColumnBaseline, windows: Sequence[TableSketch], parameters: Parameters = PLAIN) -> ColumnVerdict:
+    return word(*windows, columns=[column], parameters=parameters).columns[0]
 
 
 def test_judging_nothing_is_refused() -> None:

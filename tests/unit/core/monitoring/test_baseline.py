@@ -56,7 +56,8 @@ def test_baseline_survives_the_round_trip(backtest: int | tuple[str, timedelta] 
 
 def test_empty_sketch_belongs_to_its_baseline() -> None:
     baseline = frozen()
-    assert baseline.empty_sketch() == TableSketch(baseline.digest)
+    assert baseline.empty_sketch() == TableSketch.empty(baseline.layout)
+    assert baseline.layout.baseline == baseline.digest
     assert list(baseline.by_name) == ["x", "k", "c", "z"]
 
 

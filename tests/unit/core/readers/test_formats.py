@@ -232,7 +232,7 @@ def test_object_without_a_wanted_column_still_has_rows(name: str, tmp_path: Path
     else:
         path.write_text("".join(json.dumps(row) + "\n" for row in other.to_pylist()))
     found = count(path)
-    assert found == TableSketch(BASELINE.digest, 10, new=frozenset({"other", "more"}))
+    assert (found.rows, len(found.columns), found.new) == (10, 0, frozenset({"other", "more"}))
 
 
 @pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl"])

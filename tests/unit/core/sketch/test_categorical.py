@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import string
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,21 +27,22 @@ def test_levels_do_not_depend_on_the_order_of_rows(frequencies: dict[str, int], 
 
 @settings(STEADY, max_examples=100)
 @given(letters, st.integers(1, 30))
-def test_every_value_is_counted_exactly_once(frequencies: dict[str, int], most: int) -> None:
+def test_every_level_has_one_slot(frequencies: dict[str, int], most: int) -> None:
     levels = fit_levels(frequencies, max_categories=most, complete=True)
-    counts = levels.count([*frequencies.items(), ("never seen", 3)])
-    assert counts.sum() == sum(frequencies.values()) + 3
-    assert counts[-1] == 3
-    assert counts[-2] == sum(sorted(frequencies.values(), reverse=True)[most:])
+    assert sorted(levels.names) == sorted(frequencies)
+    slots = levels.slots(np.arange(len(levels.names)))
+    assert slots.tolist() == [min(place, len(levels.tracked)) for place in range(len(frequencies))]
+    assert levels.names[: len(levels.tracked)] == levels.tracked
 
 
-def test_levels_beyond_memory_are_other_and_not_unseen() -> None:
+def test_what_is_no_level_is_unseen() -> None:
+    levels = Levels(("a",), frozenset({"b"}))
+    assert levels.slots(np.array([0, 1, -1])).tolist() == [0, 1, 2]
+
+
+def test_what_is_no_level_is_other_where_levels_were_forgotten() -> None:
     levels = Levels(("a",), frozenset({"b"}), complete=False)
-    assert levels.count([("a", 1), ("b", 2), ("z", 4)]).tolist() == [1, 6, 0]
-
-
-def test_level_that_comes_twice_is_added_up() -> None:
-    assert Levels(("a",)).count([("a", 1), ("a", 2)]).tolist() == [3, 0, 0]
+    assert levels.slots(np.array([0, 1, -1])).tolist() == [0, 1, 1]
 
 
 def test_labels_name_levels_other_and_unseen() -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from driftsonde.core.sketch.categorical import Levels
 from driftsonde.core.sketch.column import ColumnBaseline
+from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.numeric import NumericBins
-from driftsonde.core.sketch.table import ColumnSketch
 
 NUMERIC = ColumnBaseline("x", "numeric", NumericBins(np.array([0.0, 1.0])), ColumnSketch(np.array([0, 5, 0])))
 CATEGORICAL = ColumnBaseline("c", "categorical", Levels(("a",)), ColumnSketch(np.array([5, 0, 0])))
@@ -18,12 +18,6 @@ EMPTY = ColumnBaseline("z", "empty", None, ColumnSketch(np.array([0]), nulls=5))
 @pytest.mark.parametrize("column", [NUMERIC, CATEGORICAL, EMPTY], ids=lambda column: column.kind)
 def test_empty_sketch_fits_its_own_column(column: ColumnBaseline) -> None:
     assert (column.empty_sketch() + column.sketch) == column.sketch
-
-
-def test_outside_is_both_ends_or_unseen_levels() -> None:
-    counts = ColumnSketch(np.array([1, 2, 4]))
-    assert NUMERIC.outside(counts) == 5
-    assert CATEGORICAL.outside(counts) == 4
 
 
 def test_outside_means_nothing_where_levels_are_forgotten() -> None:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from driftsonde.core.drift.ks import ks_distance
-from driftsonde.core.sketch.numeric import Floats, NumericBins, fit_numeric
+from driftsonde.core.sketch.counts import Floats
+from driftsonde.core.sketch.numeric import NumericBins, fit_numeric
 
 STEADY = settings(derandomize=True, deadline=None)
 TOP = sys.float_info.max
@@ -52,7 +53,7 @@ def test_edges_strictly_increase_for_any_data(data: list[float], bins: int) -> N
 @settings(STEADY, max_examples=200)
 @given(values, st.sampled_from([2, 16, 64]))
 def test_baseline_never_lies_outside_its_own_range(data: list[float], bins: int) -> None:
-    counts = fit(np.array(data), bins).count(np.array(data))
+    counts = fit(np.array(data), bins).count(np.array(data)).counts
     assert (counts[0], counts[-1], counts.sum()) == (0, 0, len(data))
 
 
@@ -60,7 +61,7 @@ def test_baseline_never_lies_outside_its_own_range(data: list[float], bins: int)
 @given(values, values, st.sampled_from([2, 16, 64]))
 def test_bracket_contains_the_exact_distance_of_raw_values(baseline: list[float], window: list[float], bins: int) -> None:
     frozen = fit(np.array(baseline), bins)
-    bracket = ks_distance(frozen.count(np.array(baseline)), frozen.count(np.array(window)), frozen.single_valued())
+    bracket = ks_distance(frozen.count(np.array(baseline)).counts, frozen.count(np.array(window)).counts, frozen.single_valued())
     assert bracket.lower - 1e-12 <= exact_distance(baseline, window) <= bracket.upper + 1e-12
 
 
@@ -68,7 +69,7 @@ def test_bracket_contains_the_exact_distance_of_raw_values(baseline: list[float]
 @given(st.lists(st.integers(-8, 8).map(float), min_size=1, max_size=100), st.lists(st.integers(-9, 9).map(float), min_size=1, max_size=100))
 def test_few_distinct_values_make_the_distance_exact(baseline: list[float], window: list[float]) -> None:
     frozen = fit(np.array(baseline), 64)
-    bracket = ks_distance(frozen.count(np.array(baseline)), frozen.count(np.array(window)), frozen.single_valued())
+    bracket = ks_distance(frozen.count(np.array(baseline)).counts, frozen.count(np.array(window)).counts, frozen.single_valued())
     assert bracket.lower == bracket.upper == pytest.approx(exact_distance(baseline, window), abs=1e-12)
 
 
@@ -77,7 +78,7 @@ def test_bracket_of_many_bins_is_narrow(seed: int) -> None:
     random = np.random.default_rng(seed)
     baseline, window = random.normal(size=20_000), random.normal(0.1, 1.2, size=1_000)
     frozen = fit(baseline, 256)
-    bracket = ks_distance(frozen.count(baseline), frozen.count(window), frozen.single_valued())
+    bracket = ks_distance(frozen.count(baseline).counts, frozen.count(window).counts, frozen.single_valued())
     assert bracket.lower <= exact_distance(baseline, window) <= bracket.upper
     assert bracket.upper - bracket.lower < 0.02
 
@@ -87,8 +88,8 @@ def test_bracket_of_many_bins_is_narrow(seed: int) -> None:
 def test_small_and_large_batches_count_alike(baseline: list[float], data: list[float]) -> None:
     frozen = fit(np.array(baseline), 16)
     repeats = 16 * len(frozen.edges)  # the whole is long enough to be sorted, each part short enough to be looked up
-    whole = frozen.count(np.tile(np.array(data), repeats))
-    assert np.array_equal(whole, repeats * frozen.count(np.array(data)))
+    whole = frozen.count(np.tile(np.array(data), repeats)).counts
+    assert np.array_equal(whole, repeats * frozen.count(np.array(data)).counts)
 
 
 def test_counting_leaves_the_values_as_they_were() -> None:
@@ -101,21 +102,21 @@ def test_counting_leaves_the_values_as_they_were() -> None:
 
 def test_value_on_an_edge_belongs_to_the_bin_below() -> None:
     bins = NumericBins(np.array([0.0, 1.0, 2.0]))
-    assert bins.count(np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])).tolist() == [1, 2, 2, 1]
+    assert bins.count(np.array([0.0, 0.5, 1.0, 1.5, 2.0, 2.5])).counts.tolist() == [1, 2, 2, 1]
 
 
 def test_frequent_value_gets_a_bin_of_its_own() -> None:
     random = np.random.default_rng(1)
     data = np.concatenate([np.zeros(600), random.normal(size=400)])
     bins = fit(data, 64)
-    assert 600 in bins.count(data)[bins.single_valued()]
+    assert 600 in bins.count(data).counts[bins.single_valued()]
 
 
 def test_value_beyond_the_sample_widens_the_range() -> None:
     sample = np.random.default_rng(2).normal(size=1_000)
     bins = fit_numeric(sample, minimum=-50.0, maximum=70.0, distinct=None, bins=16)
-    assert bins.count(np.array([-50.0, 70.0]))[[0, -1]].tolist() == [0, 0]
-    assert bins.count(np.array([-50.1, 70.1]))[[0, -1]].tolist() == [1, 1]
+    assert bins.count(np.array([-50.0, 70.0])).counts[[0, -1]].tolist() == [0, 0]
+    assert bins.count(np.array([-50.1, 70.1])).counts[[0, -1]].tolist() == [1, 1]
 
 
 def test_zeros_of_either_sign_give_the_same_edges() -> None:

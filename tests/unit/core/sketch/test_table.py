@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from driftsonde.core.building import BuildOptions, build, count_batch
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.sketch.codec import encode_table
-from driftsonde.core.sketch.table import ColumnSketch, TableSketch, merge
+from driftsonde.core.sketch.counts import ColumnSketch
+from driftsonde.core.sketch.table import Layout, TableSketch, merge
 
 STEADY = settings(derandomize=True, deadline=None)
 SCHEMA = pa.schema({"x": pa.float64(), "k": pa.int64(), "c": pa.string(), "b": pa.bool_(), "extra": pa.string()})
@@ -61,7 +62,7 @@ def test_any_split_and_order_gives_identical_bytes(data: list[tuple[object, ...]
     parts = [shuffled[start:stop] for start, stop in itertools.pairwise(places)]
     sketches = [count_batch(BASELINE, batch(part)) for part in parts]
     whole = encode_table(count_batch(BASELINE, batch(data)))
-    assert encode_table(merge(BASELINE.digest, sketches)) == whole
+    assert encode_table(merge(BASELINE.layout, sketches)) == whole
     assert encode_table(reduce(add, reversed(sketches))) == whole
 
 
@@ -81,7 +82,7 @@ def test_merging_changes_neither_side() -> None:
 
 
 def test_folding_a_column_in_adds_to_it() -> None:
-    sketch = TableSketch("digest")
+    sketch = TableSketch.empty(Layout("digest", {"x": 2}))
     for _ in range(2):
         sketch.add("x", ColumnSketch(np.array([1, 2]), nulls=3, invalid=4))
     assert sketch.columns["x"] == ColumnSketch(np.array([2, 4]), nulls=6, invalid=8)
@@ -89,16 +90,18 @@ def test_folding_a_column_in_adds_to_it() -> None:
 
 def test_sketches_of_different_baselines_do_not_merge() -> None:
     with pytest.raises(ValueError, match="different baselines"):
-        TableSketch("one") + TableSketch("other")
+        TableSketch.empty(Layout("one", {"x": 2})) + TableSketch.empty(Layout("other", {"x": 2}))
 
 
 def test_columns_with_different_bins_do_not_merge() -> None:
     with pytest.raises(ValueError, match="different bins"):
         ColumnSketch(np.array([1])) + ColumnSketch(np.array([1, 2]))
+    with pytest.raises(ValueError, match="different bins"):
+        TableSketch.empty(Layout("digest", {"x": 2})).add("x", ColumnSketch(np.array([1])))
 
 
 def test_merging_nothing_gives_the_empty_sketch() -> None:
-    assert merge("digest", []) == TableSketch("digest")
+    assert merge(BASELINE.layout, []) == BASELINE.empty_sketch()
 
 
 def test_columns_of_different_kinds_are_never_equal() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, select
 
 from driftsonde.core.config import Monitor, RowsWindow, TimeWindow
+from driftsonde.core.drift.verdict import Judge
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.monitoring.window import is_closed
 from driftsonde.core.ports import Clock
@@ -22,6 +23,7 @@ from driftsonde.detector import store
 from driftsonde.detector.baselines import load
 from driftsonde.detector.episodes import announce_changes
 from driftsonde.detector.judging import Pass
+from driftsonde.detector.policy import parameters_of
 from driftsonde.detector.windows import Windows
 
 COLUMNS = [column for column in store.window.c if column.name != "detail"]  # what is said of a window is long, and not needed
@@ -42,7 +44,7 @@ class Evaluate:
     def __init__(self, database: Database, outbox: Outbox, clock: Clock) -> None:
         self._database, self._outbox, self._clock = database, outbox, clock
         self._windows = Windows(database, clock)
-        self._baselines: dict[tuple[str, int], FrozenBaseline] = {}
+        self._known: dict[tuple[str, int], tuple[FrozenBaseline, Judge]] = {}
 
     def __call__(self, connection: Connection, monitor: Monitor) -> Evaluated:
         """Judge every dirty window of a monitor that can be judged, and the next ones whose look-back reaches it."""
@@ -92,8 +94,9 @@ class Evaluate:
         return list(rows)
 
     def _version(self, connection: Connection, monitor: Monitor, version: int, ready: Sequence[Row[Any]]) -> Pass:
-        if (monitor.name, version) not in self._baselines:
-            self._baselines[monitor.name, version] = load(connection, monitor.name, version)
+        if (monitor.name, version) not in self._known:
+            baseline = load(connection, monitor.name, version)
+            self._known[monitor.name, version] = baseline, Judge(baseline.columns, parameters_of(monitor.policy))
         dirty = {row.id for row in ready}
         before, clear = self._before(connection, monitor, version, min(row.position for row in ready))
         table = store.window
@@ -103,7 +106,7 @@ class Evaluate:
         ).all()
         windows = [*before, *(row for row in after if row.verdict is not None or row.id in dirty)]
         done = Pass(
-            connection, monitor, version, self._baselines[monitor.name, version], self._outbox, self._clock.now(),
+            connection, monitor, version, *self._known[monitor.name, version], self._outbox, self._clock.now(),
             hold=lambda window_id: self._windows.hold(connection, monitor.name, window_id, alone=True),
         )  # fmt: skip
         done.judge(windows, dirty, clear=clear)

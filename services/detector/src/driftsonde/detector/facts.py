@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from driftsonde.core.drift.checks import Check, largest_moves
-from driftsonde.core.drift.psi import group_levels, group_numeric
-from driftsonde.core.drift.verdict import ColumnVerdict, Verdict, column_of, merge_columns
+from driftsonde.core.drift.checks import Check, grouped, largest_moves
+from driftsonde.core.drift.lookback import merged_column
+from driftsonde.core.drift.verdict import ColumnVerdict, Verdict
 from driftsonde.core.events import BaselineRef, CheckResult, DataUntrusted, DriftDetected, DropRef, Shift, WindowRef
 from driftsonde.core.monitoring.baseline import FrozenBaseline
-from driftsonde.core.sketch.numeric import NumericBins
 from driftsonde.core.sketch.table import TableSketch
 
 MAX_CHECKS = 20
@@ -72,13 +71,10 @@ def _failing(verdict: Verdict) -> list[tuple[ColumnVerdict, Check]]:
 
 def _result(baseline: FrozenBaseline, verdict: ColumnVerdict, check: Check, history: Sequence[TableSketch], psi_bins: int) -> CheckResult:
     column = baseline.by_name[verdict.name]
-    # The same windows that the check was computed on: those without the column do not count.
-    present = [found for window in history if (found := column_of(column, window)) is not None]
-    sketch = merge_columns(present[-check.lookback :])
+    sketch = merged_column(history, verdict.name, check.lookback)
     before, after = column.sketch.counts, sketch.counts
     if check.name == "psi":
-        grouped = group_numeric(before, after, psi_bins) if isinstance(column.bins, NumericBins) else group_levels(before, after)
-        before, after = grouped
+        before, after = grouped(column, after, psi_bins)
     counts = {"baseline_counts": tuple(before.tolist()), "window_counts": tuple(after.tolist())} if not check.is_share else {}
     # A share check says how many values are missing or wrong; which of the others moved would only distract.
     moved = () if check.is_share else tuple(Shift(label=label[:200], baseline=b, window=w) for label, b, w in largest_moves(column, sketch))

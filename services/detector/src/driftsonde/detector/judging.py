@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from driftsonde.core.config import Monitor
-from driftsonde.core.drift.verdict import Verdict, judge_window
+from driftsonde.core.drift.verdict import Judge, Verdict
 from driftsonde.core.events import VerdictRevised, WindowRef
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.monitoring.episode import Judged
@@ -21,7 +21,6 @@ from driftsonde.core.sketch.table import TableSketch, merge
 from driftsonde.core.store.outbox import Outbox
 from driftsonde.detector import store
 from driftsonde.detector.facts import window_detail
-from driftsonde.detector.policy import parameters_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +41,12 @@ class Pass:
     """
 
     def __init__(
-        self, connection: Connection, monitor: Monitor, version: int, baseline: FrozenBaseline, outbox: Outbox, now: datetime, *,
+        self, connection: Connection, monitor: Monitor, version: int, baseline: FrozenBaseline, judge: Judge, outbox: Outbox, now: datetime, *,
         hold: Callable[[str], None],
     ) -> None:  # fmt: skip
         self.connection, self.monitor, self.version, self.baseline = connection, monitor, version, baseline
         self.outbox, self.now, self._hold = outbox, now, hold
-        self.parameters = parameters_of(monitor.policy)
+        self.parameters, self._judge = judge.parameters, judge
         self.words: list[Judged] = []
         self.judged: dict[str, JudgedWindow] = {}
         self._order: list[Judged] = []
@@ -85,9 +84,7 @@ class Pass:
             assert row is not None  # it was in the list of windows of this transaction
             history = self._history(window_id)
             window = WindowRef(id=row.id, rows=row.rows, start=row.start, end=row.end, revision=row.revision)
-            self.judged[window_id] = JudgedWindow(
-                judge_window(self.baseline.columns, self.sketches(history), self.parameters), window, history
-            )
+            self.judged[window_id] = JudgedWindow(self._judge.window(self.sketches(history)), window, history)
         return self.judged[window_id]
 
     def sketch(self, window_id: str) -> TableSketch | None:
@@ -95,8 +92,9 @@ class Pass:
         if window_id not in self._sketches:
             table = store.part
             mine = (table.c.monitor == self.monitor.name, table.c.window == window_id)
+            layout = self.baseline.layout
             parts = self.connection.scalars(select(table.c.sketch).where(*mine)).all()
-            self._sketches[window_id] = merge(self.baseline.digest, map(decode_table, parts)) if parts else None
+            self._sketches[window_id] = merge(layout, (decode_table(part, layout) for part in parts)) if parts else None
         return self._sketches[window_id]
 
     def sketches(self, windows: Sequence[str]) -> list[TableSketch]:
@@ -114,7 +112,7 @@ class Pass:
     def _judge_one(self, row: Row[Any]) -> JudgedWindow:
         current, history = self.sketch(row.id), self._history(row.id)
         assert current is not None
-        verdict = judge_window(self.baseline.columns, self.sketches(history), self.parameters)
+        verdict = self._judge.window(self.sketches(history))
         revision = self._write(row, verdict, current.rows)
         window = WindowRef(id=row.id, rows=current.rows, start=row.start, end=row.end, revision=revision)
         self.judged[row.id] = JudgedWindow(verdict, window, history)

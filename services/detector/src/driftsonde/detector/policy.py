@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from driftsonde.core import config
 from driftsonde.core.building import BuildOptions
-from driftsonde.core.drift.checks import Thresholds
-from driftsonde.core.drift.verdict import Parameters
+from driftsonde.core.drift.policy import Parameters, Thresholds
 
 
 def parameters_of(policy: config.Policy) -> Parameters:

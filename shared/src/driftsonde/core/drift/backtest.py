@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from driftsonde.core.drift.checks import Check
-from driftsonde.core.drift.verdict import Parameters, checks_at, column_of, merge_columns
+import numpy as np
+
+from driftsonde.core.drift.lookback import History
+from driftsonde.core.drift.policy import Parameters
+from driftsonde.core.drift.reference import DISTANCE, NULLS, PSI, ROWS, Reference, thresholds_table
 from driftsonde.core.sketch.column import ColumnBaseline
+from driftsonde.core.sketch.counts import Floats
 from driftsonde.core.sketch.table import TableSketch
 
 MIN_WINDOWS = 30
 _ANY_LEVEL = 0.5  # only effects are used, so what the checks may spend does not matter
-_KEY = {"ks": "distance", "tv": "distance", "psi": "psi", "nulls": "nulls"}
+_LEARNT = (DISTANCE, PSI, NULLS)
+_NEEDS_ROWS = np.array([[row in (DISTANCE, PSI)] for row in range(len(ROWS))])
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,40 +47,36 @@ def backtest(
     """
     if len(windows) < MIN_WINDOWS:
         raise ValueError(f"a back-test needs at least {MIN_WINDOWS} windows, the baseline gives {len(windows)}")
+    plain = [replace(column, thresholds={}) for column in columns]
+    floors = thresholds_table(plain, parameters)
+    largest = _largest_effects(Reference(plain, parameters.psi_bins), windows, floors, parameters)
     calibrated, raised = [], []
-    for column in columns:
-        base = parameters.thresholds_of(replace(column, thresholds={}))
+    for place, column in enumerate(plain):
         found: dict[str, float] = {}
-        for key, effect in _largest_effects(column, windows, parameters).items():
-            floor = getattr(base, key)
+        for row in _LEARNT:
+            effect, floor = float(largest[row, place]), float(floors[row, place])
             threshold = min(max(slack * effect, floor), max(cap, floor))
             if threshold > floor:
-                found[key] = threshold
-                raised.append(Raised(column.name, key, threshold, capped=slack * effect > threshold))
+                found[ROWS[row]] = threshold
+                raised.append(Raised(column.name, ROWS[row], threshold, capped=slack * effect > threshold))
         calibrated.append(replace(column, thresholds=found))
     return tuple(calibrated), tuple(raised)
 
 
-def _largest_effects(column: ColumnBaseline, windows: Sequence[TableSketch], parameters: Parameters) -> dict[str, float]:
-    history = [sketch for window in windows if (sketch := column_of(column, window)) is not None]
-    plain = replace(column, thresholds={})
-    largest: dict[str, float] = {}
-    for end in range(1, len(history) + 1):
-        going: set[str] | None = None
+def _largest_effects(reference: Reference, windows: Sequence[TableSketch], floors: Floats, parameters: Parameters) -> Floats:
+    """Return, shape (5, columns), the largest effect of each check over windows and look-backs."""
+    largest = np.full(floors.shape, -np.inf)
+    for end in range(1, len(windows) + 1):
+        history = History(windows[max(0, end - parameters.lookback) : end])
+        merged, going = history.newest(), np.broadcast_to(history.has, floors.shape)
         for scale in parameters.scales():
-            if scale > end or (going is not None and not going):
+            if scale > 1:
+                going = going & (history.depth >= scale)
+                history.extend(merged, scale // 2, scale)
+            now = reference.measure(merged, floors, margin=parameters.margin, level=_ANY_LEVEL, min_rows=parameters.min_rows)
+            np.maximum(largest, now.score, out=largest, where=now.there & going)
+            # A check below its threshold at one scale is not evaluated at a larger one; one without the rows for it is.
+            going = going & np.where(now.there, now.score >= floors, _NEEDS_ROWS)
+            if not going.any():
                 break
-            checks = list(checks_at(plain, merge_columns(history[end - scale : end]), parameters, _ANY_LEVEL, scale))
-            for check in checks:
-                if check.name in _KEY and (going is None or check.name in going):
-                    key = _KEY[check.name]
-                    largest[key] = max(largest.get(key, 0.0), check.score)
-            going = _still_going(checks, going)
     return largest
-
-
-def _still_going(checks: Sequence[Check], going: set[str] | None) -> set[str]:
-    """Return the checks that a larger scale is evaluated for: those not yet seen below their threshold."""
-    above = {check.name for check in checks if check.score >= check.threshold}
-    unseen = {"ks", "tv", "psi"} - {check.name for check in checks}
-    return {name for name in above | unseen if going is None or name in going}

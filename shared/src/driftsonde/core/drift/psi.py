@@ -1,66 +1,95 @@
-"""Population stability index without its small-sample bias, with a delta-method standard error."""
+"""Population stability index without its small-sample bias, with a delta-method standard error.
+
+Every function takes one column or an array of them.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from driftsonde.core.sketch.numeric import Counts
+from driftsonde.core.drift.ks import Real
+from driftsonde.core.sketch.counts import Counts
 
 _RARE_LEVEL = 0.01
 
 
+class Groups(NamedTuple):
+    """Which counts of a column are summed: those at `order`, from each of `starts` to the next."""
+
+    order: NDArray[np.intp]
+    starts: NDArray[np.intp]
+
+    def sums(self, counts: Counts) -> Counts:
+        """Return the sum of each group."""
+        return np.add.reduceat(counts[self.order], self.starts)
+
+
 class Psi(NamedTuple):
-    """`corrected` = `raw` minus its expectation under no change; `error` is the standard error."""
+    """`raw` floors nothing; `corrected` = `raw` minus its expectation under no change; `error` is the standard error."""
 
-    raw: float
-    corrected: float
-    error: float
+    raw: Real
+    corrected: Real
+    error: Real
 
 
-def group_numeric(baseline: Counts, window: Counts, groups: int) -> tuple[Counts, Counts]:
-    """Sum neighbouring bins into about `groups` equal baseline masses; outer bins go with their neighbours."""
+def numeric_groups(baseline: Counts, groups: int) -> Groups:
+    """Put neighbouring bins together into about `groups` equal baseline masses; outer bins go with their neighbours."""
     before = np.concatenate([[0], np.cumsum(baseline)[:-1]]) / baseline.sum()
     index = np.minimum(np.floor(groups * before + 1e-9).astype(np.int64), groups - 1)
-    starts = np.flatnonzero(np.diff(index, prepend=-1))
-    return np.add.reduceat(baseline, starts), np.add.reduceat(window, starts)
+    return Groups(np.arange(len(baseline)), np.flatnonzero(np.diff(index, prepend=-1)))
 
 
-def group_levels(baseline: Counts, window: Counts) -> tuple[Counts, Counts]:
-    """Pool levels below 1 % of the baseline into one; drop what is empty on both sides."""
+def level_groups(baseline: Counts) -> Groups:
+    """Leave levels of 1 % of the baseline or more alone and put the others together; there are some, `unseen` being one."""
     rare = baseline < _RARE_LEVEL * baseline.sum()
-    pooled_b = np.append(baseline[~rare], baseline[rare].sum())
-    pooled_w = np.append(window[~rare], window[rare].sum())
-    present = (pooled_b > 0) | (pooled_w > 0)
-    return pooled_b[present], pooled_w[present]
+    order = np.argsort(rare, kind="stable")
+    return Groups(order, np.arange(int((~rare).sum()) + 1))
 
 
-def psi(baseline: Counts, window: Counts) -> Psi:
-    """Return the index over groups of shape (B,), in nats.
+def psi(baseline: Counts, window: Counts, used: NDArray[np.bool_] | None = None) -> Psi:
+    """Return the index over groups, in nats.
 
     Shares take a pseudo-count of 1/2 for the value and of 1 for the error. The bias (B - 1)(1/n + 1/m) is the mean of
     the index when nothing changed (Yurdakul & Naranjo 2020).
+
+    Args:
+        baseline: counts of shape (..., B), sums m >= 1.
+        window: counts of shape (..., B), sums n >= 1.
+        used: shape (..., B), the groups that there are; default: all.
     """
-    n, m, groups = int(window.sum()), int(baseline.sum()), len(baseline)
-    p, q = (baseline + 0.5) / (m + 0.5 * groups), (window + 0.5) / (n + 0.5 * groups)
-    raw = float(np.sum((q - p) * np.log(q / p)))
-    p, q = (baseline + 1.0) / (m + groups), (window + 1.0) / (n + groups)
-    slope_q, slope_p = np.log(q / p) + 1 - p / q, 1 - q / p - np.log(q / p)
-    variance_q = np.sum(q * slope_q**2) - np.sum(q * slope_q) ** 2
-    variance_p = np.sum(p * slope_p**2) - np.sum(p * slope_p) ** 2
-    error = float(np.sqrt(max(variance_q, 0.0) / n + max(variance_p, 0.0) / m))
-    return Psi(raw, raw - (groups - 1) * (1 / n + 1 / m), error)
+    there = np.ones(baseline.shape, dtype=bool) if used is None else used
+    n, m, size = window.sum(axis=-1), baseline.sum(axis=-1), there.sum(axis=-1)
+
+    def shares(counts: Counts, pseudo: float) -> NDArray[np.float64]:
+        padded = np.where(there, counts + pseudo, 1.0)  # what is not there has a log of its own, and is left out of every sum
+        total: NDArray[np.float64] = padded / np.expand_dims(counts.sum(axis=-1) + pseudo * size, -1)
+        return total
+
+    def over_groups(values: NDArray[np.float64]) -> Real:
+        return values.sum(axis=-1, where=there)
+
+    p, q = shares(baseline, 0.5), shares(window, 0.5)
+    raw = over_groups((q - p) * np.log(q / p))
+    p, q = shares(baseline, 1.0), shares(window, 1.0)
+    ratio, log = p / q, np.log(q / p)
+    slope_q, slope_p = log + 1 - ratio, 1 - 1 / ratio - log
+    variance_q = over_groups(q * slope_q**2) - over_groups(q * slope_q) ** 2
+    variance_p = over_groups(p * slope_p**2) - over_groups(p * slope_p) ** 2
+    error = np.sqrt(np.maximum(variance_q, 0.0) / n + np.maximum(variance_p, 0.0) / m)
+    return Psi(raw, raw - (size - 1) * (1 / n + 1 / m), error)
 
 
-def psi_critical(error: float, *, threshold: float, margin: float, level: float) -> float:
+def psi_critical(error: Real, *, threshold: Real, margin: float, level: float) -> Real:
     """Return the corrected index from which the check alarms: max(T, gT + z(1 - level) × error)."""
-    return max(threshold, margin * threshold + float(-ndtri(level)) * error)
+    return np.maximum(threshold, margin * threshold - ndtri(level) * error)
 
 
-def psi_p_value(value: Psi, *, null: float) -> float:
+def psi_p_value(value: Psi, *, null: Real) -> Real:
     """Return the p-value of "the index is at most `null`", by the normal approximation."""
-    if value.error == 0.0:
-        return 1.0 if value.corrected <= null else 0.0
-    return float(ndtr(-(value.corrected - null) / value.error))
+    excess = value.corrected - null
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(value.error == 0.0, np.where(excess <= 0, 1.0, 0.0), ndtr(-excess / value.error))

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
-from driftsonde.core.drift.checks import HYPOTHESES, Check, CheckName, Thresholds, run_checks
+import numpy as np
+
+from driftsonde.core.drift.checks import Check, CheckName
+from driftsonde.core.drift.ks import Bracket
+from driftsonde.core.drift.lookback import History, Outcome, look_back
+from driftsonde.core.drift.policy import Parameters
+from driftsonde.core.drift.reference import DISTANCE, ROWS, Reference, thresholds_table
 from driftsonde.core.sketch.column import ColumnBaseline, Kind
-from driftsonde.core.sketch.table import ColumnSketch, TableSketch
+from driftsonde.core.sketch.table import TableSketch
 
 Status = Literal["ok", "changed", "suspect", "drift", "insufficient_data", "missing_column", "type_changed"]
 Word = Literal["ok", "warning", "drift", "insufficient", "untrusted"]
 
 _TYPE_CHANGED_FROM = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Parameters:
-    """How windows are judged (statistics: 2.5)."""
-
-    alpha: float = 0.001
-    margin: float = 0.5
-    thresholds: Thresholds = field(default_factory=Thresholds)
-    columns: Mapping[str, Thresholds] = field(default_factory=dict)
-    psi_bins: int = 10
-    min_rows: int = 100
-    lookback: int = 32
-    bad_rows: float = 0.01
-
-    def scales(self) -> list[int]:
-        """Return how many windows are merged in turn: the powers of two up to `lookback`."""
-        return [1 << power for power in range(self.lookback.bit_length())]
-
-    def level(self, columns: int) -> float:
-        """Return what each check may spend: alpha / (5 × columns × scales), Bonferroni's union bound."""
-        return self.alpha / (HYPOTHESES * max(columns, 1) * len(self.scales()))
-
-    def thresholds_of(self, column: ColumnBaseline) -> Thresholds:
-        """Return a column's thresholds: its own or the common ones, raised where the baseline's own windows vary more."""
-        base = self.columns.get(column.name, self.thresholds)
-        return replace(base, **{name: max(value, getattr(base, name)) for name, value in column.thresholds.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,96 +80,95 @@ class Verdict:
         return self.word == "drift" and moved and not any(name in ("nulls", "invalid") for name in failing)
 
 
-def judge_window(columns: Sequence[ColumnBaseline], windows: Sequence[TableSketch], parameters: Parameters) -> Verdict:
-    """Judge the last of `windows`.
+class Judge:
+    """A policy over a baseline's columns.
 
     Args:
         columns: the baseline's watched columns.
-        windows: sketches over that baseline in window order, oldest first, the judged one last. Untrusted windows of the
-            past must have been left out; insufficient ones take part.
         parameters: the policy.
+    """
+
+    def __init__(self, columns: Sequence[ColumnBaseline], parameters: Parameters) -> None:
+        self.parameters = parameters
+        self.level = parameters.level(len(columns))
+        self._reference = Reference(columns, parameters.psi_bins)
+        self._thresholds = thresholds_table(columns, parameters)
+
+    def window(self, windows: Sequence[TableSketch]) -> Verdict:
+        """Judge the last of `windows`.
+
+        Args:
+            windows: sketches over the baseline in window order, oldest first, the judged one last. Untrusted windows of the
+                past must have been left out; insufficient ones take part.
+
+        Raises:
+            ValueError: if there is no window.
+        """
+        if not windows:
+            raise ValueError("no window to judge")
+        current, history = windows[-1], History(windows[-self.parameters.lookback :])
+        outcome = look_back(self._reference, history, self._thresholds, self.parameters, self.level)
+        columns = tuple(self._columns(current, history, outcome))
+        broken = tuple(_broken(current, columns, self.parameters))
+        return Verdict(_word(current, columns, broken), current.rows, columns, tuple(sorted(current.new)), broken, self.level)
+
+    def _columns(self, current: TableSketch, history: History, outcome: Outcome) -> Iterator[ColumnVerdict]:
+        statuses = self._statuses(current, history, outcome)
+        checks = self._checks(outcome)
+        for place, column in enumerate(self._reference.columns):
+            if not history.has[place]:
+                yield ColumnVerdict(column.name, column.kind, statuses[place])
+                continue
+            mine = checks[place]
+            decided = next((check for check in mine if check.drift), None)
+            yield ColumnVerdict(
+                column.name, column.kind, statuses[place], mine, decided.name if decided else None, decided.lookback if decided else None
+            )
+
+    def _statuses(self, current: TableSketch, history: History, outcome: Outcome) -> list[Status]:
+        """Say what each column's checks amount to; the last that holds counts."""
+        first = outcome.single
+        surely = self._reference.surely_changed(first, self.level)
+        given = current.valid + current.invalid
+        status = np.where(surely.any(axis=0), "changed", "ok").astype("<U17")
+        status[~outcome.enough] = "insufficient_data"
+        status[(surely & (first.score >= self._thresholds)).any(axis=0)] = "suspect"
+        status[outcome.decided] = "drift"
+        status[(given > 0) & (current.invalid >= _TYPE_CHANGED_FROM * given)] = "type_changed"
+        status[~history.has] = "missing_column" if current.rows else "insufficient_data"
+        found: list[Status] = status.tolist()
+        return found
+
+    def _checks(self, outcome: Outcome) -> list[tuple[Check, ...]]:
+        """Return each column's results as objects."""
+        self._reference.complete(outcome.final, self._thresholds, margin=self.parameters.margin, level=self.level)
+        final, numeric = outcome.final, self._reference.is_numeric.tolist()
+        fields = [
+            array.tolist()
+            for array in (
+                final.there, final.score, self._thresholds, final.critical, final.p_value, final.p_unchanged, final.n, self._reference.m,
+                final.low, final.high, final.drift, outcome.scale,
+            )
+        ]  # fmt: skip
+        upper = final.upper.tolist()
+        found: list[list[Check]] = [[] for _ in numeric]
+        for row, values in enumerate(zip(*fields, strict=True)):
+            for place, (there, score, threshold, critical, p, p0, n, m, low, high, drift, scale) in enumerate(zip(*values, strict=True)):
+                if there:
+                    ks = row == DISTANCE and numeric[place]
+                    name: CheckName = ("ks" if ks else "tv") if row == DISTANCE else ROWS[row]  # type: ignore[assignment]  # the others' names
+                    bracket = Bracket(score, upper[place]) if ks else None
+                    found[place].append(Check(name, score, threshold, critical, p, p0, n, m, (low, high), bracket, drift, scale))
+        return [tuple(checks) for checks in found]
+
+
+def judge_window(columns: Sequence[ColumnBaseline], windows: Sequence[TableSketch], parameters: Parameters) -> Verdict:
+    """Judge the last of `windows`, once; who judges more often over the same baseline keeps a `Judge`.
 
     Raises:
         ValueError: if there is no window.
     """
-    if not windows:
-        raise ValueError("no window to judge")
-    current = windows[-1]
-    level = parameters.level(len(columns))
-    results = tuple(_judge_column(column, windows, parameters, level) for column in columns)
-    broken = tuple(_broken(current, results, parameters))
-    return Verdict(_word(current, results, broken), current.rows, results, tuple(sorted(current.new)), broken, level)
-
-
-def _judge_column(column: ColumnBaseline, windows: Sequence[TableSketch], parameters: Parameters, level: float) -> ColumnVerdict:
-    if not windows[-1].rows:  # nothing can be said of a column, least of all by merging what came before
-        return ColumnVerdict(column.name, column.kind, "insufficient_data")
-    if column.name not in windows[-1].columns:
-        return ColumnVerdict(column.name, column.kind, "missing_column")
-    history = [found for window in windows if (found := column_of(column, window)) is not None]
-    first: dict[CheckName, Check] = {}
-    decided: Check | None = None
-    enough = False
-    for scale in parameters.scales():
-        if scale > len(history):
-            break
-        merged = merge_columns(history[-scale:])
-        enough = enough or merged.valid >= parameters.min_rows
-        for check in checks_at(column, merged, parameters, level, scale):
-            known = first.get(check.name)
-            # A check whose effect lies below the threshold at one scale is not evaluated at a larger one.
-            if known is None or (known.score >= known.threshold and not known.drift):
-                first[check.name] = check
-                decided = decided or (check if check.drift else None)
-        if decided or (enough and all(check.score < check.threshold for check in first.values())):
-            break
-    status = _status(column, history[-1], tuple(first.values()), decided, enough, parameters, level)
-    return ColumnVerdict(
-        column.name, column.kind, status, tuple(first.values()),
-        decided.name if decided else None, decided.lookback if decided else None,
-    )  # fmt: skip
-
-
-def column_of(column: ColumnBaseline, window: TableSketch) -> ColumnSketch | None:
-    """Return a column's counts in a window; rows of drops that lacked it count as nulls, unless all drops did."""
-    found = window.columns.get(column.name)
-    if found is None or found.rows >= window.rows:
-        return found
-    return ColumnSketch(found.counts, found.nulls + window.rows - found.rows, found.invalid)
-
-
-def merge_columns(sketches: Sequence[ColumnSketch]) -> ColumnSketch:
-    """Add up one or more sketches of a column."""
-    total = sketches[0]
-    for sketch in sketches[1:]:
-        total = total + sketch
-    return total
-
-
-def checks_at(column: ColumnBaseline, merged: ColumnSketch, parameters: Parameters, level: float, scale: int) -> Iterator[Check]:
-    """Run every check of a column on merged windows under a policy."""
-    return run_checks(
-        column, merged, thresholds=parameters.thresholds_of(column), margin=parameters.margin, level=level,
-        min_rows=parameters.min_rows, psi_bins=parameters.psi_bins, lookback=scale,
-    )  # fmt: skip
-
-
-def _status(
-    column: ColumnBaseline, window: ColumnSketch, checks: tuple[Check, ...], decided: Check | None, enough: bool,
-    parameters: Parameters, level: float,
-) -> Status:  # fmt: skip
-    given = window.rows - window.nulls
-    if given and window.invalid / given >= _TYPE_CHANGED_FROM:
-        return "type_changed"
-    if decided:
-        return "drift"
-    single = list(checks_at(column, window, parameters, level, 1))
-    significant = [check for check in single if check.name != "psi" and check.p_unchanged <= level]
-    if any(check.score >= check.threshold for check in significant):
-        return "suspect"
-    if not enough:
-        return "insufficient_data"
-    return "changed" if significant else "ok"
+    return Judge(columns, parameters).window(windows)
 
 
 def _broken(window: TableSketch, columns: Sequence[ColumnVerdict], parameters: Parameters) -> Iterator[str]:

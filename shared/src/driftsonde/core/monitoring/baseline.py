@@ -11,8 +11,9 @@ import numpy as np
 from driftsonde.core.sketch.categorical import Levels
 from driftsonde.core.sketch.codec import Reader, SketchError, Writer
 from driftsonde.core.sketch.column import ColumnBaseline, Kind
+from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.numeric import NumericBins
-from driftsonde.core.sketch.table import ColumnSketch, TableSketch
+from driftsonde.core.sketch.table import Layout, TableSketch
 
 _KINDS: tuple[Kind, ...] = ("numeric", "categorical", "empty")
 
@@ -48,9 +49,14 @@ class FrozenBaseline:
         """The columns by name."""
         return {column.name: column for column in self.columns}
 
+    @cached_property
+    def layout(self) -> Layout:
+        """Where each column's counts lie in a sketch over these bins."""
+        return Layout(self.digest, {column.name: column.size for column in self.columns})
+
     def empty_sketch(self) -> TableSketch:
         """Return a sketch over these bins with nothing in it."""
-        return TableSketch(self.digest)
+        return TableSketch.empty(self.layout)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> FrozenBaseline:

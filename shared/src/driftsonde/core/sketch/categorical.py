@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-
-from driftsonde.core.sketch.numeric import Counts
+from numpy.typing import NDArray
 
 MAX_SEEN = 10_000
 """Levels that a baseline remembers; a column with more is an identifier, and unseen levels are not checked."""
@@ -34,21 +33,18 @@ class Levels:
         return len(self.tracked) + 2
 
     @cached_property
-    def _slots(self) -> dict[str, int]:
-        other = len(self.tracked)
-        return dict.fromkeys(self.others, other) | {level: slot for slot, level in enumerate(self.tracked)}
+    def names(self) -> tuple[str, ...]:
+        """Every level that was seen, tracked ones first."""
+        return (*self.tracked, *sorted(self.others))
 
-    def count(self, weights: Iterable[tuple[str, int]]) -> Counts:
-        """Count (level, how often) pairs; a level may come more than once.
+    @property
+    def strange(self) -> int:
+        """The slot of what is none of the names."""
+        return self.size - 1 if self.complete else self.size - 2
 
-        Returns:
-            Counts of shape (size,).
-        """
-        counts = np.zeros(self.size, dtype=np.int64)
-        strange = self.size - 1 if self.complete else self.size - 2
-        for level, weight in weights:
-            counts[self._slots.get(level, strange)] += weight
-        return counts
+    def slots(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the slots of levels given by their place in `names`; a negative place is none of them."""
+        return np.where(places < 0, self.strange, np.minimum(places, len(self.tracked)))
 
     def label(self, index: int) -> str:
         """Return a slot's name for people."""

@@ -1,28 +1,42 @@
 """Sketches as bytes: magic, version, checksum, then one zstd frame of typed fields. Never pickle.
 
-Layout, little-endian: `DSK` · version u8 · CRC-32 of the rest u32 · zstd(fields). A field is a type byte, a length u32 and
-that many bytes. The same counts give the same bytes: columns are written in name order and nothing depends on time.
+Little-endian: `DSK` · version u8 · CRC-32 of the rest u32 · zstd(fields). A field is a type byte, a length u32 and that many
+bytes. Counts are written in the narrowest type that holds the largest of them, lowest bytes first, then the next: the upper bytes
+are nearly all zero and take no room once compressed, nor do the empty bins of a small drop. The same counts give the same bytes.
 """
 
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Sequence
 
 import numpy as np
 import zstandard
 
-from driftsonde.core.sketch.numeric import Counts, Floats
-from driftsonde.core.sketch.table import ColumnSketch, TableSketch
+from driftsonde.core.sketch.counts import Counts, Floats
+from driftsonde.core.sketch.table import Layout, TableSketch
 
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 256 * 1024 * 1024
 """What a sketch may grow to when it is unpacked."""
 
 _MAGIC = b"DSK"
 _HEADER = struct.Struct("<3sBI")
-_WIDTHS = (np.uint8, np.uint16, np.uint32, np.uint64)
+_WIDTHS = (1, 2, 4, 8)
+_LEVEL = 3
+
+
+class _Zstd(threading.local):
+    """A context for each thread: making one costs as much as packing a small drop, and threads must not share one."""
+
+    def __init__(self) -> None:
+        self.compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False, write_content_size=True)
+        self.decompressor = zstandard.ZstdDecompressor()
+
+
+_zstd = _Zstd()
 
 
 class SketchError(ValueError):
@@ -31,7 +45,7 @@ class SketchError(ValueError):
 
 def pack(payload: bytes) -> bytes:
     """Frame a payload with magic, version and checksum."""
-    body = zstandard.ZstdCompressor(level=3, write_checksum=False, write_content_size=True).compress(payload)
+    body = _zstd.compressor.compress(payload)
     return _HEADER.pack(_MAGIC, VERSION, zlib.crc32(body)) + body
 
 
@@ -54,7 +68,7 @@ def unpack(data: bytes) -> bytes:
     try:
         if zstandard.frame_content_size(body) > MAX_BYTES:
             raise SketchError("sketch would unpack to more than the limit")
-        return zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_BYTES)
+        return _zstd.decompressor.decompress(body, max_output_size=MAX_BYTES)
     except zstandard.ZstdError as exc:
         raise SketchError(f"sketch is damaged: {exc}") from exc
 
@@ -77,9 +91,9 @@ class Writer:
     def counts(self, values: Counts) -> None:
         """Append counts in the narrowest unsigned type that holds them."""
         top = int(values.max(initial=0))
-        width = next(w for w in _WIDTHS if top <= np.iinfo(w).max)
-        raw = values.astype(np.dtype(width).newbyteorder("<")).tobytes()
-        self._out += b"c" + struct.pack("<BI", np.dtype(width).itemsize, len(values)) + raw
+        width = next(w for w in _WIDTHS if top < 1 << (8 * w))
+        planes = values.astype(f"<u{width}").view(np.uint8).reshape(-1, width).T
+        self._out += b"c" + struct.pack("<BI", width, len(values)) + planes.tobytes()
 
     def floats(self, values: Floats) -> None:
         """Append IEEE doubles."""
@@ -137,11 +151,11 @@ class Reader:
         """Read counts."""
         self._expect(b"c")
         width, length = struct.unpack("<BI", self._take(5))
-        dtype = next((np.dtype(w) for w in _WIDTHS if np.dtype(w).itemsize == width), None)
-        if dtype is None:
+        if width not in _WIDTHS:
             raise SketchError("sketch holds counts of an unknown width")
-        values = np.frombuffer(self._take(width * length), dtype=dtype.newbyteorder("<"))
-        if len(values) and values.max() > np.iinfo(np.int64).max:
+        planes = np.frombuffer(self._take(width * length), dtype=np.uint8).reshape(width, length)
+        values = np.ascontiguousarray(planes.T).view(f"<u{width}").reshape(-1)
+        if width == 8 and len(values) and values.max() > np.iinfo(np.int64).max:
             raise SketchError("sketch holds a count out of range")
         return values.astype(np.int64)
 
@@ -162,38 +176,33 @@ class Reader:
 
 
 def encode_table(sketch: TableSketch) -> bytes:
-    """Serialise; the same counts give the same bytes on every platform."""
+    """Serialise; the same counts give the same bytes."""
     out = Writer()
     out.text("table")
-    out.text(sketch.baseline)
+    out.text(sketch.layout.baseline)
     for value in (sketch.rows, sketch.bad_rows, sketch.unreadable):
         out.integer(value)
     out.texts(sorted(sketch.new))
-    out.integer(len(sketch.columns))
-    for name in sorted(sketch.columns):
-        column = sketch.columns[name]
-        out.text(name)
-        out.integer(column.nulls)
-        out.integer(column.invalid)
-        out.counts(column.counts)
+    for counts in (sketch.counts, sketch.nulls, sketch.invalid):
+        out.counts(counts)
     return out.finish()
 
 
-def decode_table(data: bytes) -> TableSketch:
-    """Read back what `encode_table` wrote.
+def decode_table(data: bytes, layout: Layout) -> TableSketch:
+    """Read back what `encode_table` wrote of a sketch with this layout.
 
     Raises:
-        SketchError: if the bytes are anything else.
+        SketchError: if the bytes are anything else, or belong to another baseline.
     """
     source = Reader(data)
     if source.text() != "table":
         raise SketchError("not the sketch of a table")
-    baseline = source.text()
+    if source.text() != layout.baseline:
+        raise SketchError("the sketch belongs to another baseline")
     rows, bad_rows, unreadable = (source.integer() for _ in range(3))
     new = frozenset(source.texts())
-    columns = {}
-    for _ in range(source.integer()):
-        name, nulls, invalid = source.text(), source.integer(), source.integer()
-        columns[name] = ColumnSketch(source.counts(), nulls, invalid)
+    counts, nulls, invalid = (source.counts() for _ in range(3))
     source.finish()
-    return TableSketch(baseline, rows, bad_rows, unreadable, columns, new)
+    if (len(counts), len(nulls), len(invalid)) != (layout.width, len(layout.sizes), len(layout.sizes)):
+        raise SketchError("the sketch has other bins than its baseline")
+    return TableSketch(layout, rows, bad_rows, unreadable, counts, nulls, invalid, new)

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from driftsonde.core.sketch.categorical import Levels
+from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.numeric import NumericBins
-from driftsonde.core.sketch.table import ColumnSketch
 
 Kind = Literal["numeric", "categorical", "empty"]
 
@@ -34,15 +34,14 @@ class ColumnBaseline:
     singletons: int = 0
     thresholds: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """Number of counts."""
+        return self.bins.size if self.bins else 1
+
     def empty_sketch(self) -> ColumnSketch:
         """Return a sketch of this column with nothing in it."""
-        return ColumnSketch(np.zeros(self.bins.size if self.bins else 1, dtype=np.int64))
-
-    def outside(self, sketch: ColumnSketch) -> int:
-        """Return how many valid values lie outside the baseline's range or levels."""
-        if self.kind == "numeric":
-            return int(sketch.counts[0] + sketch.counts[-1])
-        return int(sketch.counts[-1])
+        return ColumnSketch(np.zeros(self.size, dtype=np.int64))
 
     @property
     def tests_outside(self) -> bool:

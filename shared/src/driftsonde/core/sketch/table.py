@@ -1,81 +1,126 @@
-"""What one drop, one window or a whole baseline amounts to: integer counts per column, so that merging is addition."""
+"""What one drop, one window or a whole baseline amounts to: one vector of integer counts, so that merging is addition."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
-from driftsonde.core.sketch.numeric import Counts
+from driftsonde.core.sketch.counts import ColumnSketch, Counts
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Where each column's counts lie in a table's one vector.
+
+    Args:
+        baseline: digest of the baseline whose bins these are.
+        sizes: bins or levels of each watched column, by name, in the baseline's order.
+    """
+
+    baseline: str
+    sizes: Mapping[str, int]
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """Each column's place among the columns, by name."""
+        return {name: place for place, name in enumerate(self.sizes)}
+
+    @cached_property
+    def starts(self) -> NDArray[np.intp]:
+        """Shape (columns + 1,), where each column's counts begin; the last is where they all end."""
+        return np.concatenate([[0], np.cumsum(list(self.sizes.values()), dtype=np.intp)]).astype(np.intp)
+
+    @property
+    def width(self) -> int:
+        """Counts of a table."""
+        return int(self.starts[-1])
+
+    def slots(self, name: str) -> slice:
+        """Return where a column's counts lie."""
+        place = self.places[name]
+        return slice(int(self.starts[place]), int(self.starts[place + 1]))
 
 
 @dataclass(slots=True, eq=False)
-class ColumnSketch:
-    """Counts of one column.
-
-    `a + b` equals one sketch fed both streams, in any order and any split.
-
-    Args:
-        counts: shape (bins,), how many valid values fell into each bin or level.
-        nulls: missing values (None, NaN, empty text in a numeric column).
-        invalid: values that are not what the column holds (text that is no number, infinities).
-    """
-
-    counts: Counts
-    nulls: int = 0
-    invalid: int = 0
-
-    @property
-    def valid(self) -> int:
-        """Values that were counted into a bin."""
-        return int(self.counts.sum())
-
-    @property
-    def rows(self) -> int:
-        """Rows in which the column was present."""
-        return self.valid + self.nulls + self.invalid
-
-    def __add__(self, other: ColumnSketch) -> ColumnSketch:
-        """Merge; neither side is changed.
-
-        Raises:
-            ValueError: if the bins differ in number.
-        """
-        if len(self.counts) != len(other.counts):
-            raise ValueError("sketches have different bins")
-        return ColumnSketch(self.counts + other.counts, self.nulls + other.nulls, self.invalid + other.invalid)
-
-    __hash__ = None  # type: ignore[assignment]  # mutable: not to be a key
-
-    def __eq__(self, other: object) -> bool:
-        """Equal counts, all of them."""
-        return (
-            isinstance(other, ColumnSketch)
-            and (self.nulls, self.invalid) == (other.nulls, other.invalid)
-            and np.array_equal(self.counts, other.counts)
-        )
-
-
-@dataclass(slots=True)
 class TableSketch:
     """Counts of all watched columns over the bins of one baseline.
 
     Args:
-        baseline: digest of the baseline whose bins these are.
+        layout: where each column's counts lie.
         rows: rows read.
         bad_rows: rows that could not be parsed at all (and are in no column).
         unreadable: drops that could not be read.
-        columns: by name; a column that was in no drop is not there.
+        counts: shape (layout.width,), valid values by bin or level.
+        nulls: shape (columns,), missing values.
+        invalid: shape (columns,), values that are not what the column holds.
         new: columns that the baseline does not know.
     """
 
-    baseline: str
-    rows: int = 0
-    bad_rows: int = 0
-    unreadable: int = 0
-    columns: dict[str, ColumnSketch] = field(default_factory=dict)
+    layout: Layout
+    rows: int
+    bad_rows: int
+    unreadable: int
+    counts: Counts
+    nulls: Counts
+    invalid: Counts
     new: frozenset[str] = frozenset()
+
+    @classmethod
+    def empty(cls, layout: Layout) -> TableSketch:
+        """Return a sketch with nothing in it."""
+        nulls, invalid = np.zeros((2, len(layout.sizes)), dtype=np.int64)
+        return cls(layout, 0, 0, 0, np.zeros(layout.width, dtype=np.int64), nulls, invalid)
+
+    @property
+    def valid(self) -> Counts:
+        """Shape (columns,), values that were counted into a bin."""
+        return np.add.reduceat(self.counts, self.layout.starts[:-1]) if len(self.nulls) else self.nulls
+
+    @property
+    def columns(self) -> dict[str, ColumnSketch]:
+        """The columns that were in some row, by name."""
+        found = {name: self.column(name) for name in self.layout.sizes}
+        return {name: column for name, column in found.items() if column.rows}
+
+    def column(self, name: str) -> ColumnSketch:
+        """Return one column's counts; they are a view, not a copy."""
+        place = self.layout.places[name]
+        return ColumnSketch(self.counts[self.layout.slots(name)], int(self.nulls[place]), int(self.invalid[place]))
+
+    def add(self, name: str, column: ColumnSketch) -> None:
+        """Fold a column's counts in.
+
+        Raises:
+            KeyError: if the baseline has no such column.
+            ValueError: if it has other bins.
+        """
+        place, slots = self.layout.places[name], self.layout.slots(name)
+        if len(column.counts) != slots.stop - slots.start:
+            raise ValueError("sketches have different bins")
+        self.counts[slots] += column.counts
+        self.nulls[place] += column.nulls
+        self.invalid[place] += column.invalid
+
+    def __iadd__(self, other: TableSketch) -> TableSketch:
+        """Merge the other in.
+
+        Raises:
+            ValueError: if the two belong to different baselines.
+        """
+        if self.layout.baseline != other.layout.baseline:
+            raise ValueError("sketches belong to different baselines")
+        self.rows += other.rows
+        self.bad_rows += other.bad_rows
+        self.unreadable += other.unreadable
+        self.counts += other.counts
+        self.nulls += other.nulls
+        self.invalid += other.invalid
+        self.new |= other.new
+        return self
 
     def __add__(self, other: TableSketch) -> TableSketch:
         """Merge; neither side is changed.
@@ -83,24 +128,29 @@ class TableSketch:
         Raises:
             ValueError: if the two belong to different baselines.
         """
-        if self.baseline != other.baseline:
-            raise ValueError("sketches belong to different baselines")
-        columns = dict(self.columns)
-        for name, column in other.columns.items():
-            columns[name] = columns[name] + column if name in columns else column
-        return TableSketch(
-            self.baseline, self.rows + other.rows, self.bad_rows + other.bad_rows, self.unreadable + other.unreadable,
-            columns, self.new | other.new,
-        )  # fmt: skip
+        return merge(self.layout, (self, other))
 
-    def add(self, name: str, column: ColumnSketch) -> None:
-        """Fold a column's counts in."""
-        self.columns[name] = self.columns[name] + column if name in self.columns else column
+    __hash__ = None  # type: ignore[assignment]  # mutable: not to be a key
+
+    def __eq__(self, other: object) -> bool:
+        """Equal counts over the same baseline, all of them."""
+        return (
+            isinstance(other, TableSketch)
+            and self.layout.baseline == other.layout.baseline
+            and (self.rows, self.bad_rows, self.unreadable, self.new) == (other.rows, other.bad_rows, other.unreadable, other.new)
+            and np.array_equal(self.counts, other.counts)
+            and np.array_equal(self.nulls, other.nulls)
+            and np.array_equal(self.invalid, other.invalid)
+        )
 
 
-def merge(baseline: str, sketches: Iterable[TableSketch]) -> TableSketch:
-    """Merge any number of sketches of one baseline; none gives the empty sketch."""
-    total = TableSketch(baseline)
+def merge(layout: Layout, sketches: Iterable[TableSketch]) -> TableSketch:
+    """Merge any number of sketches of one baseline; none gives the empty sketch.
+
+    Raises:
+        ValueError: if one belongs to another baseline.
+    """
+    total = TableSketch.empty(layout)
     for sketch in sketches:
-        total = total + sketch
+        total += sketch
     return total
