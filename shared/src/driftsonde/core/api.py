@@ -22,8 +22,9 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pyarrow as pa
 
-from driftsonde.core.building import BuildOptions, count_batch
+from driftsonde.core.building import BuildOptions
 from driftsonde.core.building import build as build_baseline
+from driftsonde.core.counting import count_batch
 from driftsonde.core.drift.backtest import Raised
 from driftsonde.core.drift.policy import Parameters
 from driftsonde.core.drift.verdict import ColumnVerdict, Judge, Verdict

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from driftsonde.core.columns import ColumnType, column_type, count_column, level_counts, looks_like_times, numbers, row_times
+from driftsonde.core.counting import count_batch, unique
 from driftsonde.core.drift.backtest import MIN_WINDOWS, Raised, backtest
 from driftsonde.core.drift.policy import Parameters
 from driftsonde.core.monitoring.baseline import FrozenBaseline
@@ -99,30 +100,6 @@ def _filled(column: ColumnBaseline, rows: int) -> ColumnBaseline:
     return replace(column, sketch=ColumnSketch(sketch.counts, sketch.nulls + rows - sketch.rows, sketch.invalid))
 
 
-def _names(batch: pa.RecordBatch) -> list[str]:
-    names: list[str] = batch.schema.names
-    if len(set(names)) != len(names):
-        raise ValueError(f"the column {next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return names
-
-
-def count_batch(baseline: FrozenBaseline, batch: pa.RecordBatch) -> TableSketch:
-    """Count a batch over a baseline's bins.
-
-    Raises:
-        ValueError: if two columns have the same name.
-    """
-    sketch = baseline.empty_sketch()
-    sketch.rows = batch.num_rows
-    known = baseline.by_name
-    names = _names(batch)
-    for name, array in zip(names, batch.columns, strict=True):
-        if name in known:
-            sketch.add(name, count_column(known[name], array))
-    sketch.new = frozenset(name for name in names if name not in known and name not in baseline.untested)
-    return sketch
-
-
 class _Windows:
     """The baseline's own windows, for the back-test."""
 
@@ -172,7 +149,7 @@ class _Survey:
 
     def add(self, batch: pa.RecordBatch) -> None:
         priority = _mix(np.arange(self.rows, self.rows + batch.num_rows, dtype=np.uint64))
-        for name in _names(batch):
+        for name in unique(batch.schema.names):
             self._names[name] = None
             if self._options.watches(name):
                 survey = self._columns.setdefault(name, _ColumnSurvey(name, self._options))

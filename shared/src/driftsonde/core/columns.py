@@ -27,7 +27,8 @@ _ZONED = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
 
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 _TIME_PROBE = 1_000
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_NAN = r"(?i)^[+-]?nan(\(\w*\))?$"  # as Arrow's own parser takes it
 
 
 class Numbers(NamedTuple):
@@ -83,7 +84,7 @@ def numbers(array: pa.Array) -> Numbers:
 
 def _parse(array: pa.Array) -> Numbers:
     text = pc.utf8_trim_whitespace(pc.cast(array, pa.large_string())).drop_null()
-    given = text.filter(pc.not_equal(text, ""))
+    given = text.filter(pc.and_not(pc.not_equal(text, ""), pc.match_substring_regex(text, _NAN)))
     good = given.filter(pc.match_substring_regex(given, _NUMBER))
     values = pc.cast(good, pa.float64()).to_numpy(zero_copy_only=False)
     finite = values[np.isfinite(values)]
@@ -217,22 +218,18 @@ def _count_numbers(bins: NumericBins, array: pa.Array) -> ColumnSketch:
 def _count_levels(levels: Levels, array: pa.Array) -> ColumnSketch:
     """Count by dictionary codes: each level is looked up once a batch, not once a row."""
     kind = column_type(array.type)
-    if kind == "nested" or kind == "empty":
+    if kind in ("nested", "empty"):
         return ColumnSketch(np.zeros(levels.size, dtype=np.int64), array.null_count, len(array) - array.null_count)
-    encoded = _encoded(array)
-    codes = encoded.indices.drop_null() if encoded.indices.null_count else encoded.indices
-    times = np.bincount(codes.to_numpy(), minlength=len(encoded.dictionary))
-    places, null, invalid = _places(levels, encoded.dictionary)
-    kept = ~(null | invalid)
-    counts = np.zeros(levels.size, dtype=np.int64)
-    np.add.at(counts, levels.slots(places[kept]), times[kept])
-    return ColumnSketch(counts, len(array) - len(codes) + int(times[null].sum()), int(times[invalid].sum()))
-
-
-def _encoded(array: pa.Array) -> pa.DictionaryArray:
     if pa.types.is_dictionary(array.type):
-        return array
-    return (pc.cast(array, pa.string()) if column_type(array.type) == "time" else _encodable(array)).dictionary_encode()
+        codes = array.indices.drop_null() if array.indices.null_count else array.indices
+        times = np.bincount(codes.to_numpy(), minlength=len(array.dictionary))
+        nulls, found = len(array) - len(codes), _places(levels, array.dictionary)
+    else:
+        times = np.ones(len(array), dtype=np.int64)
+        nulls, found = 0, _places(levels, pc.cast(array, pa.string()) if kind == "time" else array)
+    kept = ~(found.null | found.invalid)
+    counts = np.bincount(levels.slots(found.places[kept]), weights=times[kept], minlength=levels.size)  # exact: far below 2**53
+    return ColumnSketch(counts.astype(np.int64), nulls + int(times[found.null].sum()), int(times[found.invalid].sum()))
 
 
 class _Places(NamedTuple):

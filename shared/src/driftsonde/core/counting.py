@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftsonde.core.building import count_batch
-from driftsonde.core.columns import row_times
+from driftsonde.core.columns import count_column, row_times
 from driftsonde.core.errors import UnreadableObject
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.readers import Format, Limits, Source, TableReader, open_table
+from driftsonde.core.readers.ahead import ahead
+from driftsonde.core.readers.chunks import BatchChunk, Chunk
 from driftsonde.core.sketch.table import TableSketch
+
+_AHEAD_FROM = 250_000  # rows; a thread is started for each such chunk
 
 
 def open_watched(
     baseline: FrozenBaseline, source: Source, *, extra: frozenset[str] = frozenset(), form: Format = "auto", limits: Limits | None = None
 ) -> TableReader:
     """Open an object for reading only the columns that a baseline watches, and `extra`."""
-    texts = [column.name for column in baseline.columns if column.kind == "categorical"]
+    texts, numbers = ([column.name for column in baseline.columns if column.kind == kind] for kind in ("categorical", "numeric"))
     known = baseline.by_name
-    return open_table(source, wanted=lambda name: name in known or name in extra, text=texts, form=form, limits=limits)
+    return open_table(source, wanted=lambda name: name in known or name in extra, text=texts, numbers=numbers, form=form, limits=limits)
 
 
 def count_object(baseline: FrozenBaseline, source: Source, *, form: Format = "auto", limits: Limits | None = None) -> TableSketch:
@@ -33,9 +36,46 @@ def count_object(baseline: FrozenBaseline, source: Source, *, form: Format = "au
     """
     reader = open_watched(baseline, source, form=form, limits=limits)
     sketch = baseline.empty_sketch()
-    for batch in reader.batches():
-        sketch += count_batch(baseline, batch)
+    for chunk in reader.chunks():
+        count_chunk(baseline, chunk, sketch)
     return _finish(baseline, sketch, reader)
+
+
+def count_batch(baseline: FrozenBaseline, batch: pa.RecordBatch) -> TableSketch:
+    """Count a batch over a baseline's bins.
+
+    Raises:
+        ValueError: if two columns have the same name.
+    """
+    sketch = baseline.empty_sketch()
+    count_chunk(baseline, BatchChunk(batch), sketch)
+    return sketch
+
+
+def count_chunk(baseline: FrozenBaseline, chunk: Chunk, sketch: TableSketch) -> None:
+    """Add a chunk's rows to a sketch.
+
+    Raises:
+        ValueError: if two columns have the same name.
+        UnreadableObject: as the reader.
+    """
+    known = baseline.by_name
+    sketch.rows += chunk.rows
+    wanted = ((name, piece) for name in unique(chunk.names) if name in known for piece in chunk.pieces(name))
+    for name, piece in ahead(wanted) if chunk.rows >= _AHEAD_FROM else wanted:
+        sketch.add(name, count_column(known[name], piece))
+    sketch.new |= frozenset(name for name in chunk.names if name not in known and name not in baseline.untested)
+
+
+def unique(names: Sequence[str]) -> Sequence[str]:
+    """Return column names as they are.
+
+    Raises:
+        ValueError: if one is there twice.
+    """
+    if len(set(names)) != len(names):
+        raise ValueError(f"the column {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return names
 
 
 def count_by_time(
@@ -54,24 +94,39 @@ def count_by_time(
     reader = open_watched(baseline, source, extra=frozenset({column}), form=form, limits=limits)
     windows: dict[int, TableSketch] = {}
     latest, invalid = -1, 0
-    for batch in reader.batches():
-        if column not in batch.schema.names:
-            invalid += batch.num_rows
+    for chunk in reader.chunks():
+        if column not in chunk.names:
+            invalid += chunk.rows
             continue
-        times = row_times(batch.column(column))
+        times = np.concatenate([np.empty(0, dtype=np.int64), *map(row_times, chunk.pieces(column))])
         index = split(times)
         used = index >= 0
         invalid += int(len(index) - used.sum())
         latest = max(latest, int(times[used].max(initial=-1)))
-        for start in np.unique(index[used]).tolist():
-            counted = count_batch(baseline, batch.filter(pa.array(index == start)))
-            windows[start] = windows[start] + counted if start in windows else counted
+        _count_windows(baseline, chunk, index, windows)
     if windows:
         last = max(windows)
         windows[last] = _finish(baseline, windows[last], reader)
     elif reader.bad_rows and not invalid:
         raise UnreadableObject(f"{source.name}: none of its {reader.bad_rows} rows can be parsed", reason="bad_rows")
     return windows, latest, invalid
+
+
+def _count_windows(baseline: FrozenBaseline, chunk: Chunk, index: NDArray[np.int64], windows: dict[int, TableSketch]) -> None:
+    """Add a chunk's rows to the window that each belongs to."""
+    known = baseline.by_name
+    for start, rows in zip(*(found.tolist() for found in np.unique(index[index >= 0], return_counts=True)), strict=True):
+        windows.setdefault(start, baseline.empty_sketch()).rows += rows
+    for name in unique(chunk.names):
+        if name not in known:
+            continue
+        begin = 0
+        for piece in chunk.pieces(name):
+            mine = index[begin : begin + len(piece)]
+            begin += len(piece)
+            for start in np.unique(mine[mine >= 0]).tolist():
+                here = mine == start
+                windows[start].add(name, count_column(known[name], piece if here.all() else piece.filter(pa.array(here))))
 
 
 def _finish(baseline: FrozenBaseline, sketch: TableSketch, reader: TableReader) -> TableSketch:

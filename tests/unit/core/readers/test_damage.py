@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +33,8 @@ class Bytes:
     def read(self, start: int, stop: int) -> bytes:
         return self._data[start:stop]
 
-    def read_many(self, spans: Sequence[Span]) -> list[bytes]:
-        return [self.read(*span) for span in spans]
+    def start(self, spans: Sequence[Span]) -> Callable[[], list[bytes]]:
+        return lambda: [self.read(*span) for span in spans]
 
 
 class Failing(Bytes):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftsonde.core.readers.footer import Chunk, column_chunks
+from driftsonde.core.readers.footer import Chunk, RowGroup, row_groups
 
 STEADY = settings(derandomize=True, deadline=None)
 TABLE = pa.table({
@@ -41,19 +41,20 @@ def written(**options: Any) -> tuple[bytes, bytes]:
 def test_chunks_are_those_that_pyarrow_names(options: dict[str, Any]) -> None:
     data, footer = written(**options)
     metadata = pq.ParquetFile(io.BytesIO(data)).metadata
-    for group, chunks in enumerate(column_chunks(footer, len(data))):
+    for group, (rows, chunks) in enumerate(row_groups(footer, len(data))):
+        assert rows == metadata.row_group(group).num_rows
         theirs = [metadata.row_group(group).column(index) for index in range(metadata.num_columns)]
         starts = [min(c.data_page_offset, c.dictionary_page_offset or c.data_page_offset) for c in theirs]
         assert [(chunk.start, chunk.stop) for chunk in chunks] == [
             (start, start + chunk.total_compressed_size) for start, chunk in zip(starts, theirs, strict=True)
         ]
         assert [chunk.column for chunk in chunks][:5] == ["a.b", "s", "s", "c", "z"]
-    assert len(column_chunks(footer, len(data))) == metadata.num_row_groups
+    assert len(row_groups(footer, len(data))) == metadata.num_row_groups
 
 
 def test_chunks_outside_the_file_are_left_out() -> None:
     _, footer = written()
-    assert column_chunks(footer, 0) == [[]]
+    assert row_groups(footer, 0) == [RowGroup(1_000, [])]
 
 
 DATA, FOOTER = written(row_group_size=500)
@@ -64,17 +65,17 @@ DATA, FOOTER = written(row_group_size=500)
 def test_damage_gives_chunks_within_the_file_or_a_value_error(place: int, value: int, length: int) -> None:
     damaged = (FOOTER[:place] + bytes([value]) + FOOTER[place + 1 :])[:length]
     try:
-        chunks = column_chunks(damaged, len(DATA))
+        groups = row_groups(damaged, len(DATA))
     except ValueError:
         return
-    assert all(isinstance(chunk, Chunk) and 0 <= chunk.start < chunk.stop <= len(DATA) for group in chunks for chunk in group)
+    assert all(isinstance(chunk, Chunk) and 0 <= chunk.start < chunk.stop <= len(DATA) for group in groups for chunk in group.chunks)
 
 
 @settings(STEADY, max_examples=300)
 @given(st.binary(max_size=80))
 def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
     with contextlib.suppress(ValueError):
-        column_chunks(data, 100)
+        row_groups(data, 100)
 
 
 @pytest.mark.parametrize(
@@ -82,4 +83,4 @@ def test_arbitrary_bytes_never_raise_anything_else(data: bytes) -> None:
 )
 def test_nesting_lengths_and_numbers_are_bounded(data: bytes) -> None:
     with pytest.raises(ValueError, match="not a Parquet footer"):
-        column_chunks(data, 100)
+        row_groups(data, 100)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftsonde.core.building import BuildOptions, build, count_batch
+from driftsonde.core.building import BuildOptions, build
+from driftsonde.core.counting import count_batch
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.sketch.codec import encode_table
 from driftsonde.core.sketch.counts import ColumnSketch

@@ -22,8 +22,15 @@ class Chunk(NamedTuple):
     stop: int
 
 
-def column_chunks(footer: bytes, size: int) -> list[list[Chunk]]:
-    """Return the chunks of each row group.
+class RowGroup(NamedTuple):
+    """How many rows a row group says that it has, and where its values lie."""
+
+    rows: int
+    chunks: list[Chunk]
+
+
+def row_groups(footer: bytes, size: int) -> list[RowGroup]:
+    """Return the row groups of a file.
 
     Args:
         footer: the file's metadata, Thrift compact protocol.
@@ -37,17 +44,19 @@ def column_chunks(footer: bytes, size: int) -> list[list[Chunk]]:
         groups = [_row_group(thrift) for _ in thrift.list_at(4)]
     except (IndexError, UnicodeDecodeError) as exc:
         raise ValueError(f"not a Parquet footer: {exc}") from exc
-    return [[chunk for chunk in group if 0 <= chunk.start < chunk.stop <= size] for group in groups]
+    return [RowGroup(rows, [chunk for chunk in chunks if 0 <= chunk.start < chunk.stop <= size]) for rows, chunks in groups]
 
 
-def _row_group(thrift: _Thrift) -> list[Chunk]:
-    chunks = []
+def _row_group(thrift: _Thrift) -> RowGroup:
+    chunks, rows = [], 0
     for field, kind in thrift.fields():
         if (field, kind) == (1, _LIST):
             chunks = [chunk for _ in thrift.elements(_STRUCT) for chunk in _column_chunk(thrift)]
+        elif (field, kind) == (3, _I64):
+            rows = thrift.integer()
         else:
             thrift.skip(kind)
-    return chunks
+    return RowGroup(rows, chunks)
 
 
 def _column_chunk(thrift: _Thrift) -> list[Chunk]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from driftsonde.core.errors import UnreadableObject
+from driftsonde.core.readers.chunks import BatchChunk, Chunk
 from driftsonde.core.readers.limits import Limits
 from driftsonde.core.readers.table import Wanted
 
@@ -41,6 +42,10 @@ class JsonReader:
             columns = [name for name in table.schema.names if self._wanted(name)]
             # With no wanted column there is still something to count the rows by.
             yield from table.select(columns or table.schema.names[:1]).to_batches()
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the blocks, parsed."""
+        return map(BatchChunk, self.batches())
 
     def _blocks(self) -> Iterator[bytes]:
         rest = b""

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftsonde.core.errors import UnreadableObject
-from driftsonde.core.readers.footer import Chunk, column_chunks
+from driftsonde.core.readers.chunks import BatchChunk, Chunk
+from driftsonde.core.readers.footer import RowGroup, row_groups
 from driftsonde.core.readers.limits import MIB, Limits
-from driftsonde.core.readers.source import RangeFile, Source, coalesce
+from driftsonde.core.readers.source import RangeFile, Source, Span, coalesce
 from driftsonde.core.readers.table import Wanted
 
 # Everything that pyarrow was seen to raise on damaged files; an error of the source itself passes through.
 READ_ERRORS = (pa.ArrowException, OSError, EOFError, ValueError, OverflowError, MemoryError, TypeError)
 _BUFFER = MIB
 _MAX_PLANNED = 4 * MIB  # a footer beyond this takes seconds to walk through
+_LARGE_BYTES = 8 * MIB  # from this on a row group is decoded column by column
+_MOST_ROWS = 4_000_000  # and up to this: which window each row belongs to is held for all of them
 _TAIL = struct.Struct("<I4x")  # the footer's length, then PAR1
 
 
@@ -45,36 +48,108 @@ class ParquetReader:
         blocks = max(2, min(limits.prefetch_bytes // _BUFFER, 2 * len(self._columns)))
         self._file = RangeFile(source, block=_BUFFER, blocks=blocks)
         self._parquet = pq.ParquetFile(self._file, pre_buffer=False, buffer_size=_BUFFER, read_dictionary=texts)
+        self._groups = self._read_groups()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield batches of the wanted columns; a file of other columns yields batches that have rows and no columns."""
-        metadata = self._parquet.metadata
         rows = 0
+        for group in range(self._parquet.metadata.num_row_groups):
+            self._plan([group], self._columns)
+            for batch in self._decode([group], self._columns):
+                rows += batch.num_rows
+                yield batch
+        self._check(rows)
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield batches of small row groups, several at once, and large row groups column by column."""
+        if len(self._groups) != self._parquet.metadata.num_row_groups:  # no plan to go by
+            yield from map(BatchChunk, self.batches())
+            return
+        rows = 0
+        for run in self._runs():
+            if self._by_column(run):
+                chunk = _RowGroup(self, run[0], self._groups[run[0]].rows, self._columns)
+                rows += chunk.rows
+                yield chunk
+                continue
+            self._plan(run, self._columns)
+            for batch in self._decode(run, self._columns):
+                rows += batch.num_rows
+                yield BatchChunk(batch)
+        self._check(rows)
+
+    def column(self, group: int, place: int) -> Iterator[pa.Array]:
+        """Yield the pieces of one wanted column of a row group."""
+        name, following = self._columns[place], self._columns[place + 1 : place + 2]
+        self._plan([group], [name], then=following)
+        rows = 0
+        for batch in self._decode([group], [name]):
+            rows += batch.num_rows
+            yield batch.column(0)
+        if rows != self._groups[group].rows:
+            raise UnreadableObject(f"{self._name} holds {rows} rows of {name}, its footer says {self._groups[group].rows}")
+
+    def _runs(self) -> Iterator[list[int]]:
+        """Put small row groups together: a look-up in the bins costs the same for few rows as for many."""
+        run: list[int] = []
+        for number, group in enumerate(self._groups):
+            if run and (self._by_column([number]) or sum(self._groups[n].rows for n in run) + group.rows > self._limits.batch_rows):
+                yield run
+                run = []
+            run.append(number)
+        if run:
+            yield run
+
+    def _by_column(self, run: list[int]) -> bool:
+        group = self._groups[run[0]]
+        size = sum(stop - start for start, stop in self._spans(run, self._columns))
+        return len(run) == 1 and size >= _LARGE_BYTES and self._limits.batch_rows < group.rows <= _MOST_ROWS
+
+    def _spans(self, groups: list[int], columns: Sequence[str]) -> list[Span]:
+        wanted = set(columns)
+        mine = [chunk for number in groups if number < len(self._groups) for chunk in self._groups[number].chunks]
+        return coalesce([(chunk.start, chunk.stop) for chunk in mine if chunk.column in wanted])
+
+    def _plan(self, groups: list[int], columns: Sequence[str], then: Sequence[str] = ()) -> None:
+        """Fetch what is read next in few requests; what would not fit is read piece by piece instead."""
+        spans, following = self._spans(groups, columns), self._spans(groups, then)
+        room = self._limits.prefetch_bytes
+        fits = sum(stop - start for start, stop in spans) <= room
+        ahead = fits and sum(stop - start for start, stop in (*spans, *following)) <= room
+        self._file.plan(spans if fits else [], then=following if ahead else [])
+
+    def _decode(self, groups: list[int], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         try:
-            chunks = self._chunks()
-            wanted = set(self._columns)
-            for group in range(metadata.num_row_groups):
-                mine = chunks[group] if group < len(chunks) else []
-                spans = coalesce([(chunk.start, chunk.stop) for chunk in mine if chunk.column in wanted])
-                fits = sum(stop - start for start, stop in spans) <= self._limits.prefetch_bytes
-                self._file.plan(spans if fits else [])
-                for batch in self._parquet.iter_batches(
-                    batch_size=self._limits.batch_rows, row_groups=[group], columns=self._columns, use_threads=False
-                ):
-                    rows += batch.num_rows
-                    yield batch
+            yield from self._parquet.iter_batches(
+                batch_size=self._limits.batch_rows, row_groups=groups, columns=list(columns), use_threads=False
+            )
         except READ_ERRORS as exc:
             raise UnreadableObject(f"{self._name} is not readable Parquet: {exc}") from exc
-        if rows != metadata.num_rows:
-            raise UnreadableObject(f"{self._name} holds {rows} rows, its footer says {metadata.num_rows}")
 
-    def _chunks(self) -> list[list[Chunk]]:
+    def _check(self, rows: int) -> None:
+        said = self._parquet.metadata.num_rows
+        if rows != said:
+            raise UnreadableObject(f"{self._name} holds {rows} rows, its footer says {said}")
+
+    def _read_groups(self) -> list[RowGroup]:
         try:
             self._file.seek(-_TAIL.size, io.SEEK_END)
             (length,) = _TAIL.unpack(self._file.read(_TAIL.size))
             if length > _MAX_PLANNED:
                 return []
             self._file.seek(-_TAIL.size - length, io.SEEK_END)
-            return column_chunks(self._file.read(length), self._size)
+            return row_groups(self._file.read(length), self._size)
         except (ValueError, struct.error):
             return []
+
+
+class _RowGroup:
+    """A row group that is decoded column by column: all of it at once would take several times its size."""
+
+    def __init__(self, reader: ParquetReader, group: int, rows: int, names: Sequence[str]) -> None:
+        self.rows, self.names = rows, names
+        self._reader, self._group = reader, group
+
+    def pieces(self, name: str) -> Iterator[pa.Array]:
+        """Decode a column."""
+        return self._reader.column(self._group, self.names.index(name))

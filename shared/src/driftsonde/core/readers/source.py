@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import io
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.ports import ObjectStore
@@ -37,8 +37,8 @@ class Source(Protocol):
         """
         ...
 
-    def read_many(self, spans: Sequence[Span]) -> list[bytes]:
-        """Return several ranges; concurrently, where that helps."""
+    def start(self, spans: Sequence[Span]) -> Callable[[], list[bytes]]:
+        """Begin to read several ranges, where that helps; what is returned waits for them."""
         ...
 
 
@@ -56,9 +56,9 @@ class LocalSource:
             file.seek(start)
             return file.read(stop - start)
 
-    def read_many(self, spans: Sequence[Span]) -> list[bytes]:
-        """Return several ranges."""
-        return [self.read(start, stop) for start, stop in spans]
+    def start(self, spans: Sequence[Span]) -> Callable[[], list[bytes]]:
+        """Read when asked for the result: a file is near."""
+        return lambda: [self.read(start, stop) for start, stop in spans]
 
 
 class StoreSource:
@@ -74,16 +74,20 @@ class StoreSource:
 
     def read(self, start: int, stop: int) -> bytes:
         """Return bytes [start, stop)."""
-        return self.read_many([(start, stop)])[0]
+        return self.start([(start, stop)])()[0]
 
-    def read_many(self, spans: Sequence[Span]) -> list[bytes]:
-        """Return several ranges, a few at a time."""
+    def start(self, spans: Sequence[Span]) -> Callable[[], list[bytes]]:
+        """Begin to read several ranges, a few at a time."""
         reading = asyncio.run_coroutine_threadsafe(self._read_many(spans), self._loop)
-        try:
-            return reading.result(_READ_DEADLINE)
-        except TimeoutError as exc:  # an OSError, which a reader would take for damage
-            reading.cancel()
-            raise RetryableError(f"{self.name} could not be read in time") from exc
+
+        def result() -> list[bytes]:
+            try:
+                return reading.result(_READ_DEADLINE)
+            except TimeoutError as exc:  # an OSError, which a reader would take for damage
+                reading.cancel()
+                raise RetryableError(f"{self.name} could not be read in time") from exc
+
+        return result
 
     async def _read_many(self, spans: Sequence[Span]) -> list[bytes]:
         gate = asyncio.Semaphore(_PARALLEL)
@@ -120,13 +124,21 @@ class RangeFile(io.RawIOBase):
         self._block, self._blocks = block, blocks
         self._at = 0
         self._planned: list[tuple[int, bytes]] = []
+        self._begun: tuple[list[Span], Callable[[], list[bytes]]] | None = None
         self._cache: OrderedDict[int, bytes] = OrderedDict()
 
-    def plan(self, spans: Sequence[Span]) -> None:
-        """Fetch ranges now, in place of those fetched before."""
-        self._planned = []  # first: two row groups are never held at once
+    def plan(self, spans: Sequence[Span], *, then: Sequence[Span] = ()) -> None:
+        """Fetch ranges in place of those fetched before, and begin to fetch those that will be planned after them."""
+        self._planned = []  # first: what was read before is not held any longer
+        begun = self._begun
         wanted = coalesce(spans)
-        self._planned = [(span[0], data) for span, data in zip(wanted, self._source.read_many(wanted), strict=True)]
+        result = begun[1] if begun is not None and begun[0] == wanted else self._source.start(wanted)
+        self._begun = None
+        fetched = result()
+        if then:
+            following = coalesce(then)
+            self._begun = following, self._source.start(following)
+        self._planned = [(span[0], data) for span, data in zip(wanted, fetched, strict=True)]
 
     def readable(self) -> bool:
         """Yes."""
@@ -147,7 +159,7 @@ class RangeFile(io.RawIOBase):
         return self._at
 
     def read(self, size: int | None = -1) -> bytes:
-        """Return up to `size` bytes from the position."""
+        """Return up to `size` bytes from the position; as a view of them, if they were planned."""
         stop = self._source.size if size is None or size < 0 else min(self._at + size, self._source.size)
         parts = []
         while self._at < stop:
@@ -166,7 +178,7 @@ class RangeFile(io.RawIOBase):
     def _some(self, start: int, stop: int) -> bytes:
         for at, data in self._planned:
             if at <= start < at + len(data):
-                return data[start - at : stop - at]
+                return cast("bytes", memoryview(data)[start - at : stop - at])  # Arrow takes any buffer, and copies none
         number = start // self._block
         if number not in self._cache:
             while len(self._cache) >= self._blocks:

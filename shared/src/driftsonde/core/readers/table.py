@@ -11,6 +11,7 @@ from typing import IO, Any, Literal, Protocol, cast
 import pyarrow as pa
 
 from driftsonde.core.errors import UnreadableObject
+from driftsonde.core.readers.chunks import Chunk
 from driftsonde.core.readers.limits import Limits
 from driftsonde.core.readers.source import RangeFile, Source
 
@@ -42,16 +43,28 @@ class TableReader(Protocol):
         """
         ...
 
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the same rows for counting: columns that take much room are decoded one at a time, each time they are asked for.
+
+        A chunk must be done with when the next one is asked for.
+
+        Raises:
+            UnreadableObject: if the bytes are not what they should be.
+        """
+        ...
+
 
 def open_table(
-    source: Source, *, wanted: Wanted = lambda _: True, text: Collection[str] = (), form: Format = "auto", limits: Limits | None = None
-) -> TableReader:
+    source: Source, *, wanted: Wanted = lambda _: True, text: Collection[str] = (), numbers: Collection[str] = (), form: Format = "auto",
+    limits: Limits | None = None,
+) -> TableReader:  # fmt: skip
     """Return the reader for an object.
 
     Args:
         source: the object.
         wanted: which columns to read.
         text: columns whose values are names even where they look like numbers (in CSV, `01234` stays `01234`).
+        numbers: columns that are known to hold numbers; it saves guessing.
         form: the format; `auto` tells by content first and by name second.
         limits: bounds.
 
@@ -69,10 +82,9 @@ def open_table(
     detected = _detect(source, head) if form == "auto" else form
     if detected == "parquet":
         return ParquetReader(source, wanted, limits)
-    stream = _unpacked(source, head, limits)
     if detected == "csv":
-        return CsvReader(source.name, stream, wanted, frozenset(text), limits)
-    return JsonReader(source.name, stream, wanted, limits)
+        return CsvReader(source.name, lambda: _unpacked(source, head, limits), wanted, frozenset(text), frozenset(numbers), limits)
+    return JsonReader(source.name, _unpacked(source, head, limits), wanted, limits)
 
 
 def _detect(source: Source, head: bytes) -> str:

@@ -139,4 +139,6 @@ def _tally(values: Numbers, cuts: Numbers, *, scratch: bool) -> Counts:
     if not scratch:
         values = values.copy()
     values.sort()
-    return np.diff(np.searchsorted(values, cuts, side="right"), prepend=0, append=len(values)).astype(np.int64, copy=False)
+    below = np.empty(len(cuts) + 2, dtype=np.int64)
+    below[0], below[1:-1], below[-1] = 0, np.searchsorted(values, cuts, side="right"), len(values)
+    return below[1:] - below[:-1]
