@@ -72,12 +72,13 @@ async def test_judging_again_without_change_writes_nothing(make_rig: MakeRig) ->
 async def test_window_that_is_not_marked_is_not_read(make_rig: MakeRig) -> None:
     rig = await make_rig().adopt()
     await judged(rig, *(drop_body(150, 0.0, seed) for seed in range(12)))
-    read: list[str] = []
-    event.listen(rig.database.engine, "before_cursor_execute", lambda *call: read.append(call[2]))
+    read: list[tuple[str, int]] = []
+    event.listen(rig.database.engine, "before_cursor_execute", lambda *call: read.append((call[2], len(call[3]))))
     await rig.take(rig.put("in/99", OK))
     done = await rig.evaluated()
     assert done.verdicts == ("ok",)
-    assert sum("part.sketch" in statement and "SELECT" in statement for statement in read) == rig.monitor.policy.lookback
+    parts = [parameters for statement, parameters in read if "part.sketch" in statement and "SELECT" in statement]
+    assert parts == [1 + rig.monitor.policy.lookback], "one statement, of the monitor and the windows of the look-back"
 
 
 def mark(connection: object, rig: Rig, keys: list[str]) -> None:

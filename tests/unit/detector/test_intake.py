@@ -99,13 +99,13 @@ async def test_outage_leaves_what_was_done_and_no_letters(rig: Rig) -> None:
     async def away(*_: object, **__: object) -> None:
         raise RetryableError("S3 is away")
 
-    head = rig.objects.head
-    rig.objects.head = lambda bucket, key, **pin: head(bucket, key, **pin) if key != "in/2" else away()  # type: ignore[method-assign,assignment]  # one key fails
+    opened = rig.objects.open
+    rig.objects.open = lambda bucket, key, **pin: opened(bucket, key, **pin) if key != "in/2" else away()  # type: ignore[method-assign,assignment]  # one key fails
     for _ in range(3):
         with pytest.raises(RetryableError):
             await handled(rig, json.dumps(body))
     assert rig.queue.dead_letters == []
-    rig.objects.head = head  # type: ignore[method-assign]  # back again
+    rig.objects.open = opened  # type: ignore[method-assign]  # back again
     await handled(rig, json.dumps(body))
     assert rig.outcomes() == {"counted": 2, "duplicate": 3, "unknown_shape": 1}
 

@@ -220,16 +220,20 @@ def _count_levels(levels: Levels, array: pa.Array) -> ColumnSketch:
     kind = column_type(array.type)
     if kind in ("nested", "empty"):
         return ColumnSketch(np.zeros(levels.size, dtype=np.int64), array.null_count, len(array) - array.null_count)
-    if pa.types.is_dictionary(array.type):
-        codes = array.indices.drop_null() if array.indices.null_count else array.indices
-        times = np.bincount(codes.to_numpy(), minlength=len(array.dictionary))
-        nulls, found = len(array) - len(codes), _places(levels, array.dictionary)
-    else:
-        times = np.ones(len(array), dtype=np.int64)
-        nulls, found = 0, _places(levels, pc.cast(array, pa.string()) if kind == "time" else array)
+    encoded = _encoded(array)
+    codes = encoded.indices.drop_null() if encoded.indices.null_count else encoded.indices
+    times = np.bincount(codes.to_numpy(), minlength=len(encoded.dictionary))
+    found = _places(levels, encoded.dictionary)
     kept = ~(found.null | found.invalid)
     counts = np.bincount(levels.slots(found.places[kept]), weights=times[kept], minlength=levels.size)  # exact: far below 2**53
-    return ColumnSketch(counts.astype(np.int64), nulls + int(times[found.null].sum()), int(times[found.invalid].sum()))
+    nulls = len(array) - len(codes) + int(times[found.null].sum())
+    return ColumnSketch(counts.astype(np.int64), nulls, int(times[found.invalid].sum()))
+
+
+def _encoded(array: pa.Array) -> pa.DictionaryArray:
+    if pa.types.is_dictionary(array.type):
+        return array
+    return (pc.cast(array, pa.string()) if column_type(array.type) == "time" else _encodable(array)).dictionary_encode()
 
 
 class _Places(NamedTuple):

@@ -82,6 +82,13 @@ class ObjectStore(Protocol):
         """Raise `GoneError` when the object is not there."""
         ...
 
+    async def open(self, bucket: str, key: str, *, version: str | None = None, etag: str | None = None) -> tuple[ObjectInfo, bytes]:
+        """Return what `head` does, and the object's first bytes: all of a small object, for the price of one request.
+
+        Raise `GoneError` when the object is not there, `SupersededError` when the pinned version was replaced.
+        """
+        ...
+
     async def read(self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None) -> bytes:
         """Return bytes `[start, stop)`; raise `SupersededError` when the pinned version was replaced."""
         ...

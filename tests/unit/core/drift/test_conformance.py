@@ -56,7 +56,7 @@ def _common(name: str, baseline: Values, window: Values) -> Iterator[tuple[str, 
     yield "tv", tv_distance(b, w)
     if "edges" not in case:
         yield "tv_critical_a1e5", tv_critical(b, w, threshold=0.10, margin=MARGIN, level=LEVEL)
-        yield "tv_interval_pvalue_null_0_05", tv_p_value(tv_distance(b, w), b, w, null=0.05)
+        yield "tv_interval_pvalue_null_0_05", tv_p_value(tv_distance(b, w) - tv_bias(b, w), w.sum(), b.sum(), null=0.05)
         yield "tv_bias_bound", tv_bias(b, w)
     value = psi(b, w)
     yield "psi_corrected", value.corrected

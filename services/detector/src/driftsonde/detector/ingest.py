@@ -7,22 +7,23 @@ import contextlib
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Row
+from sqlalchemy import Connection, Row
 
 from driftsonde.core.config import Monitor, TimeWindow
 from driftsonde.core.drops import Drop
-from driftsonde.core.errors import GoneError, RetryableError, SupersededError, UnreadableObject
+from driftsonde.core.errors import GoneError, RetryableError, UnreadableObject
 from driftsonde.core.events import DropRejected
 from driftsonde.core.ports import Clock, ObjectInfo, ObjectStore
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
 from driftsonde.detector.baselines import Baselines
+from driftsonde.detector.committer import Commit, Committer
 from driftsonde.detector.ledger import Committed, Ledger, object_row, order_of, standing
 from driftsonde.detector.measure import Measured, measure, whole_window
 from driftsonde.detector.metrics import DetectorMetrics
 from driftsonde.detector.windows import WrongBaseline
 
-_LARGE = 32 * 1024 * 1024  # bytes; such objects are read one at a time, so that memory does not grow with the slots
+_LARGE = 8 * 1024 * 1024  # bytes; such objects are read one at a time, so that memory does not grow with the slots
 _RETRIES = 5
 
 
@@ -34,6 +35,7 @@ class Ingest:
     ) -> None:
         self._database, self._ledger, self._objects = database, ledger, objects
         self._baselines, self._metrics, self._clock = baselines, metrics, clock
+        self._committer = Committer(database, ledger)
         self._large = asyncio.Semaphore(1)
 
     async def drop(self, monitor: Monitor, drop: Drop) -> str:
@@ -43,34 +45,34 @@ class Ingest:
             UnreadableObject: after the rejection is committed; the message belongs in the dead letters.
             RetryableError: when something that is needed is away.
         """
-        known = await self._database.look(object_row, monitor.name, drop)
+        known, current = await self._database.look(_known, monitor.name, drop)
         if drop.kind == "removed":
             return await self._remove(monitor, drop, known)
         if known is not None and (found := await self._standing(known, drop)):
             return await self._database.run(self._ledger.note_stale, monitor, drop, found)
         versions: dict[str, int] = {}
         for _ in range(_RETRIES):
-            current = await self._database.look(store.current_baseline, monitor.name)
             if current is None:
                 return await self._database.run(self._ledger.note_pending, monitor, drop)
             try:
                 return await self._take(monitor, drop, current, versions)
             except WrongBaseline as exc:
                 versions.update(exc.versions)
+            current = await self._database.look(store.current_baseline, monitor.name)
         raise RetryableError(f"{drop.uri}: the baseline changed {_RETRIES} times while it was read")
 
     async def _take(self, monitor: Monitor, drop: Drop, current: int, versions: Mapping[str, int]) -> str:
         try:
-            info = await self._pinned(drop)
+            info, first = await self._objects.open(drop.bucket, drop.key, version=drop.version, etag=drop.etag)
             async with self._large if info.size >= _LARGE else contextlib.nullcontext():
                 with self._metrics.stage.labels("read").time():
-                    measured = await self._measure(monitor, drop, info, current, versions)
+                    measured = await self._measure(monitor, drop, info, first, current, versions)
         except GoneError as exc:
             return await self._database.run(self._ledger.note_gone, monitor, drop, exc.reason)
         except UnreadableObject as exc:
             return await self._reject(monitor, drop, current, versions, exc)
         with self._metrics.stage.labels("commit").time():
-            committed = await self._database.run(self._ledger.commit, monitor, drop, measured)
+            committed = await self._committer.commit(Commit(monitor, drop, measured))
         self._count(info, measured, committed)
         return committed.outcome
 
@@ -82,20 +84,18 @@ class Ingest:
         self._metrics.left_out.labels("too_late").inc(committed.too_late)
         self._metrics.left_out.labels("invalid_time").inc(measured.invalid_time)
 
-    async def _pinned(self, drop: Drop) -> ObjectInfo:
-        info = await self._objects.head(drop.bucket, drop.key, version=drop.version)
-        if drop.version is None and drop.etag and info.etag != drop.etag:
-            raise SupersededError(f"{drop.uri} was replaced; the new version has its own event")
-        return info
-
-    async def _measure(self, monitor: Monitor, drop: Drop, info: ObjectInfo, current: int, versions: Mapping[str, int]) -> Measured:
+    async def _measure(
+        self, monitor: Monitor, drop: Drop, info: ObjectInfo, first: bytes, current: int, versions: Mapping[str, int]
+    ) -> Measured:
         """Count a drop; once for each baseline version that its windows have."""
         # Only by time can the windows of one drop differ in version, and a window not yet known about is a new one.
         needed = {current, *versions.values()} if isinstance(monitor.window, TimeWindow) else {versions.get(drop.uri, current)}
         total: Measured | None = None
         for version in sorted(needed):
             baseline = await self._baselines.get(monitor.name, version)
-            measured = await measure(self._objects, asyncio.get_running_loop(), monitor, drop, info, baseline, version, self._clock.now())
+            measured = await measure(
+                self._objects, asyncio.get_running_loop(), monitor, drop, info, first, baseline, version, self._clock.now()
+            )
             kept = {window: sketch for window, sketch in measured.windows.items() if versions.get(window, current) == version}
             total = measured.only(kept) if total is None else total.plus(kept, version)
         assert total is not None
@@ -113,7 +113,7 @@ class Ingest:
         sketch.unreadable = 1
         fact = DropRejected(monitor=monitor.name, drop=drop.ref(), reason=exc.reason, message=str(exc)[:500])
         measured = Measured({window: sketch}, version, 0)
-        committed = await self._database.run(self._ledger.commit, monitor, drop, measured, outcome=exc.reason, facts=(fact,))
+        committed = await self._committer.commit(Commit(monitor, drop, measured, exc.reason, (fact,)))
         if committed.outcome == exc.reason:
             raise exc
         return committed.outcome
@@ -144,3 +144,8 @@ class Ingest:
         except GoneError:
             return False
         return bool(info.version == row.version if row.version else info.etag == row.etag)
+
+
+def _known(connection: Connection, monitor: str, drop: Drop) -> tuple[Row[Any] | None, int | None]:
+    """Return what is known of a drop's object, and the baseline version in force."""
+    return object_row(connection, monitor, drop), store.current_baseline(connection, monitor)

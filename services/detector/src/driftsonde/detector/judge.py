@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 from driftsonde.core.config import Config, Monitor
@@ -18,6 +19,8 @@ from driftsonde.detector.metrics import DetectorMetrics
 log = get_logger(__name__)
 
 _SWEEP_SECONDS = 1.0
+_REST = 4  # times what a sweep took: while drops come faster than that, windows that belong together are judged once
+_LONGEST_REST = 5.0
 
 
 class Judge:
@@ -33,10 +36,12 @@ class Judge:
             health.beat("judge")
             changed.clear()
             last = stop.is_set()
+            began = time.monotonic()
             await self.sweep()
             wake()
             if last:
                 return
+            await wait_or_stop(stop, min(_REST * (time.monotonic() - began), _LONGEST_REST))
             await wait_or_stop(stop, _SWEEP_SECONDS, changed)
 
     async def sweep(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
@@ -17,10 +19,12 @@ from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.monitoring.episode import Judged
 from driftsonde.core.names import digest
 from driftsonde.core.sketch.codec import decode_table
-from driftsonde.core.sketch.table import TableSketch, merge
+from driftsonde.core.sketch.table import TableSketch
 from driftsonde.core.store.outbox import Outbox
 from driftsonde.detector import store
 from driftsonde.detector.facts import window_detail
+
+_AT_ONCE = 64  # windows whose parts are read in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,9 @@ class Pass:
         self.words: list[Judged] = []
         self.judged: dict[str, JudgedWindow] = {}
         self._order: list[Judged] = []
-        self._sketches: dict[str, TableSketch | None] = {}
+        self._trusted: list[str] = []
+        self._ids: list[str] = []
+        self._sketches: OrderedDict[str, TableSketch | None] = OrderedDict()
 
     def judge(self, windows: Sequence[Row[Any]], dirty: Collection[str], *, clear: int) -> None:
         """Judge the dirty windows and those whose look-back reaches one.
@@ -59,17 +65,18 @@ class Pass:
             windows: in window order, with all that the look-back of the first dirty one needs.
             clear: how many of the first ones lie before a time at which nothing was open.
         """
+        self._ids = [row.id for row in windows]
         reach = 0  # how many more trusted windows have the latest change in their look-back
         for row in windows:
             changed = row.id in dirty
             if not changed and not reach:
-                self._order.append(Judged(row.id, row.verdict))
+                self._append(row.id, row.verdict)
                 continue
             if self.sketch(row.id) is None and self._emptied(row):
                 reach = self.parameters.lookback - 1
                 continue
             done = self._judge_one(row)
-            self._order.append(Judged(row.id, done.verdict.word))
+            self._append(row.id, done.verdict.word)
             trusted = done.verdict.word != "untrusted"
             if changed or trusted != (row.verdict != "untrusted"):
                 reach = self.parameters.lookback - 1
@@ -82,35 +89,55 @@ class Pass:
         if window_id not in self.judged:
             row = store.window_row(self.connection, self.monitor.name, window_id)
             assert row is not None  # it was in the list of windows of this transaction
-            history = self._history(window_id)
+            before = takewhile(lambda judged: judged.window != window_id, self._order)
+            history = self._lookback([judged.window for judged in before if judged.word != "untrusted"], window_id)
             window = WindowRef(id=row.id, rows=row.rows, start=row.start, end=row.end, revision=row.revision)
             self.judged[window_id] = JudgedWindow(self._judge.window(self.sketches(history)), window, history)
         return self.judged[window_id]
 
+    def _append(self, window_id: str, word: str) -> None:
+        self._order.append(Judged(window_id, word))
+        if word != "untrusted":
+            self._trusted.append(window_id)
+
     def sketch(self, window_id: str) -> TableSketch | None:
         """Return a window's sketch; None when it has no part."""
         if window_id not in self._sketches:
-            table = store.part
-            mine = (table.c.monitor == self.monitor.name, table.c.window == window_id)
-            layout = self.baseline.layout
-            parts = self.connection.scalars(select(table.c.sketch).where(*mine)).all()
-            self._sketches[window_id] = merge(layout, (decode_table(part, layout) for part in parts)) if parts else None
+            self._load(window_id)
+        self._sketches.move_to_end(window_id)
         return self._sketches[window_id]
+
+    def _load(self, window_id: str) -> None:
+        """Read the parts of a window and of those around it, for they are needed next; forget what was needed longest ago."""
+        place = self._ids.index(window_id) if window_id in self._ids else 0
+        near = self._ids[max(0, place - self.parameters.lookback + 1) : place + _AT_ONCE]
+        wanted = [window_id, *(name for name in near if name not in self._sketches and name != window_id)]
+        table, layout = store.part, self.baseline.layout
+        rows = self.connection.execute(
+            select(table.c.window, table.c.sketch).where(table.c.monitor == self.monitor.name, table.c.window.in_(wanted))
+        )
+        found: dict[str, TableSketch] = {}
+        for row in rows:
+            part = decode_table(row.sketch, layout)
+            if row.window in found:
+                found[row.window] += part
+            else:
+                found[row.window] = part
+        self._sketches |= {name: found.get(name) for name in wanted}
+        while len(self._sketches) > self.parameters.lookback + 2 * _AT_ONCE:
+            self._sketches.popitem(last=False)
 
     def sketches(self, windows: Sequence[str]) -> list[TableSketch]:
         """Return the sketches of windows that have parts."""
         return [sketch for window in windows if (sketch := self.sketch(window)) is not None]
 
-    def _history(self, window_id: str) -> tuple[str, ...]:
-        """Return a window and the trusted ones before it that its look-back holds."""
-        before = self._order
-        place = next((place for place, judged in enumerate(before) if judged.window == window_id), len(before))
-        trusted = [judged.window for judged in before[:place] if judged.word != "untrusted"]
+    def _lookback(self, trusted: Sequence[str], window_id: str) -> tuple[str, ...]:
+        """Return a window and as many of the trusted ones before it as its look-back holds."""
         reach = self.parameters.lookback - 1
         return (*(trusted[-reach:] if reach else ()), window_id)
 
     def _judge_one(self, row: Row[Any]) -> JudgedWindow:
-        current, history = self.sketch(row.id), self._history(row.id)
+        current, history = self.sketch(row.id), self._lookback(self._trusted, row.id)
         assert current is not None
         verdict = self._judge.window(self.sketches(history))
         revision = self._write(row, verdict, current.rows)

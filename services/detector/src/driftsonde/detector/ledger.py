@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, case, or_, select
+from sqlalchemy import Connection, Row, bindparam, case, or_, select
 
 from driftsonde.core.config import Monitor, RowsWindow, TimeWindow
 from driftsonde.core.drops import Drop, compare_sequencers
@@ -28,6 +28,19 @@ from driftsonde.detector.windows import Windows
 
 LOOK_AGAIN: Final = frozenset({"pending", *UnreadableObject.REASONS})
 """Outcomes after which the same event is taken again: what was pending has its baseline, a dead letter was replayed on purpose."""
+
+# Made once: making a statement takes longer than running it.
+_OBJECT: Final = select(store.object_).where(
+    store.object_.c.monitor == bindparam("of"),
+    store.object_.c.bucket == bindparam("its_bucket"),
+    store.object_.c.key == bindparam("its_key"),
+)
+_REMOVE: Final = store.part.delete().where(
+    store.part.c.monitor == bindparam("of"),
+    store.part.c.bucket == bindparam("its_bucket"),
+    store.part.c.key == bindparam("its_key"),
+)
+_REMOVE_BUT: Final = _REMOVE.where(store.part.c.window.not_in(bindparam("keep", expanding=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +87,7 @@ class Ledger:
                 "monitor": monitor.name, "window": name, "bucket": drop.bucket, "key": drop.key, "version": drop.version,
                 "etag": drop.etag, "baseline": versions[name], "rows": sketch.rows, "sketch": encode_table(sketch),
             }  # fmt: skip
-            connection.execute(store.part.insert().values(**values))
+            connection.execute(store.part.insert(), values)
         self._windows.close_full(connection, monitor, wanted)
         if outcome == "counted":
             outcome = "too_late" if sketches and not wanted else "counted" if measured.rows else "empty"
@@ -145,9 +158,8 @@ class Ledger:
             connection.execute(table.update().where(*here).values(event_time=drop.event_time))
 
     def _remove_parts(self, connection: Connection, monitor: str, drop: Drop, *, keep: Collection[str]) -> None:
-        table = store.part
-        mine = (table.c.monitor == monitor, table.c.bucket == drop.bucket, table.c.key == drop.key)
-        connection.execute(table.delete().where(*mine, table.c.window.not_in(keep)))
+        here = {"of": monitor, "its_bucket": drop.bucket, "its_key": drop.key}
+        connection.execute(_REMOVE_BUT if keep else _REMOVE, here | ({"keep": list(keep)} if keep else {}))
 
     def _write_object(
         self, connection: Connection, monitor: str, drop: Drop, first_seen: datetime, outcome: str, rows: int, windows: Collection[str], *,
@@ -159,7 +171,7 @@ class Ledger:
             "outcome": outcome, "windows": json.dumps(sorted(windows)), "tombstone": tombstone, "updated_at": self._clock.now(),
         }  # fmt: skip
         key = ("monitor", "bucket", "key")
-        connection.execute(self._database.upsert(store.object_, values, key=key, update=[name for name in values if name not in key]))
+        self._database.put(connection, store.object_, values, key=key, update=[name for name in values if name not in key])
 
     def _advance(self, connection: Connection, monitor: Monitor, measured: Measured) -> None:
         """Move the watermark, which never goes back. Last: it is the one row that all drops of a monitor share."""
@@ -177,10 +189,7 @@ class Ledger:
 
 def object_row(connection: Connection, monitor: str, drop: Drop) -> Row[Any] | None:
     """Return what is known of a drop's object."""
-    table = store.object_
-    return connection.execute(
-        select(table).where(table.c.monitor == monitor, table.c.bucket == drop.bucket, table.c.key == drop.key)
-    ).first()
+    return connection.execute(_OBJECT, {"of": monitor, "its_bucket": drop.bucket, "its_key": drop.key}).first()
 
 
 def order_of(row: Row[Any], drop: Drop) -> int | None:

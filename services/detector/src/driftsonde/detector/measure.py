@@ -73,8 +73,8 @@ def whole_window(monitor: Monitor, drop: Drop) -> str:
 
 
 async def measure(
-    objects: ObjectStore, loop: asyncio.AbstractEventLoop, monitor: Monitor, drop: Drop, info: ObjectInfo, baseline: FrozenBaseline,
-    version: int, now: datetime,
+    objects: ObjectStore, loop: asyncio.AbstractEventLoop, monitor: Monitor, drop: Drop, info: ObjectInfo, first: bytes,
+    baseline: FrozenBaseline, version: int, now: datetime,
 ) -> Measured:  # fmt: skip
     """Read a drop and count it over a baseline's bins.
 
@@ -84,7 +84,8 @@ async def measure(
     if not info.size:  # nothing is there to be damaged: an empty drop, as one with a header and no rows
         empty = {} if isinstance(monitor.window, TimeWindow) else {whole_window(monitor, drop): baseline.empty_sketch()}
         return Measured(empty, version, 0)
-    source = StoreSource(objects, loop, drop.bucket, drop.key, info.size, version=drop.version, etag=None if drop.version else info.etag)
+    etag = None if drop.version else info.etag
+    source = StoreSource(objects, loop, drop.bucket, drop.key, info.size, version=drop.version, etag=etag, first=first)
     if isinstance(monitor.window, TimeWindow):
         measured = await asyncio.to_thread(_by_time, monitor, monitor.window, source, baseline, version, now)
     else:

@@ -17,7 +17,7 @@ class DetectorSettings(ServiceSettings):
     queue_url: str = Field(description="SQS queue that S3 notifies.")
     dead_letter_url: str = Field(description="SQS queue for what can never be read; replayed by people.")
     port: int = Field(8080, ge=0, le=65535)
-    slots: int = Field(4, ge=1, le=64, description="Drops measured at the same time.")
+    slots: int = Field(8, ge=1, le=64, description="Drops measured at the same time.")
     lease: Duration = Field(timedelta(seconds=60), description="Lease on one message; renewed at a third of it.")
     poll_seconds: int = Field(10, ge=0, le=20, description="Long poll; a stop waits for it to end.")
 

@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    bindparam,
     func,
     select,
 )
@@ -147,24 +148,28 @@ timeline: Final = Table(
 )  # fmt: skip
 
 
+# Made once: making a statement takes longer than running it.
+_CURRENT: Final = select(func.max(baseline.c.version)).where(baseline.c.monitor == bindparam("of"), baseline.c.state == "adopted")
+_ONE_MORE: Final = {"marks": dirty.c.marks + 1}
+_WINDOW: Final = select(window).where(window.c.monitor == bindparam("of"), window.c.id == bindparam("its_id"))
+
+
 def current_baseline(connection: Connection, monitor: str) -> int | None:
     """Return the version that new windows are measured against."""
-    version: int | None = connection.scalar(
-        select(func.max(baseline.c.version)).where(baseline.c.monitor == monitor, baseline.c.state == "adopted")
-    )
+    version: int | None = connection.scalar(_CURRENT, {"of": monitor})
     return version
 
 
 def window_row(connection: Connection, monitor: str, window_id: str) -> Row[Any] | None:
     """Return a window."""
-    return connection.execute(select(window).where(window.c.monitor == monitor, window.c.id == window_id)).first()
+    return connection.execute(_WINDOW, {"of": monitor, "its_id": window_id}).first()
 
 
 def mark_dirty(database: Database, connection: Connection, monitor: str, windows: Iterable[str], now: datetime) -> None:
     """Ask for windows to be judged again. In order of name: two that mark the same windows must not wait for each other."""
     for window_id in sorted(windows):
         values = {"monitor": monitor, "window": window_id, "since": now, "marks": 1}
-        connection.execute(database.upsert(dirty, values, key=("monitor", "window"), change={"marks": dirty.c.marks + 1}))
+        database.put(connection, dirty, values, key=("monitor", "window"), change=_ONE_MORE)
 
 
 def dirty_monitors(connection: Connection) -> set[str]:

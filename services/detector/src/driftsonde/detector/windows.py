@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from driftsonde.core.config import Monitor, RowsWindow, TimeWindow
 from driftsonde.core.drops import Drop
@@ -16,6 +16,10 @@ from driftsonde.core.sketch.table import TableSketch
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
 from driftsonde.detector.measure import Measured
+
+_HERE: Final = (store.window.c.monitor == bindparam("of"), store.window.c.id == bindparam("window"))
+_VERSION: Final = select(store.window.c.baseline).where(*_HERE)
+_TAKE: Final = store.window.update().where(*_HERE, store.window.c.baseline.is_(None)).values(baseline=bindparam("current"))
 
 
 class WrongBaseline(Exception):  # control flow between commit and measure, never seen outside
@@ -132,10 +136,13 @@ class Windows:
         elif not isinstance(monitor.window, RowsWindow):
             values |= {"position": object_order(first_seen, drop.bucket, drop.key), "start": first_seen}
         table = store.window
-        connection.execute(self._database.upsert(table, values, key=("monitor", "id")))
+        self._database.put(connection, table, values, key=("monitor", "id"))
         if not isinstance(monitor.window, TimeWindow | RowsWindow):
             self.move(connection, monitor.name, window_id, drop, first_seen)
-        here = (table.c.monitor == monitor.name, table.c.id == window_id)
-        connection.execute(table.update().where(*here, table.c.baseline.is_(None)).values(baseline=current))
+        here = {"of": monitor.name, "window": window_id}
         # Read back: another replica may have made it first, over another version.
-        return int(connection.execute(select(table.c.baseline).where(*here)).scalar_one())
+        found: int | None = connection.execute(_VERSION, here).scalar_one()
+        if found is None:
+            connection.execute(_TAKE, here | {"current": current})
+            found = connection.execute(_VERSION, here).scalar_one()
+        return int(found)

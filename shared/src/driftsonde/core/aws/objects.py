@@ -16,6 +16,13 @@ _GONE = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "NoSuchBucke
 _CUT_OFF: tuple[type[BaseException], ...] = (ClientConnectionError, ClientPayloadError, *AWS_ERRORS)
 _REPLACED = frozenset({"412", "PreconditionFailed"})
 
+FIRST_BYTES = 1 << 20
+"""How much of an object is fetched before anything is known of it."""
+
+
+class _EmptyObject(Exception):
+    """No range of an object without bytes can be asked for."""
+
 
 class S3Objects:
     """Objects of any bucket."""
@@ -29,10 +36,30 @@ class S3Objects:
         answer = await self._call(self._client.head_object(Bucket=bucket, Key=key, **pin), bucket, key)
         return ObjectInfo(answer["ContentLength"], answer["ETag"].strip('"'), answer.get("VersionId"), answer["LastModified"])
 
+    async def open(self, bucket: str, key: str, *, version: str | None = None, etag: str | None = None) -> tuple[ObjectInfo, bytes]:
+        """Return size, ETag and version, and the first bytes: all of a small object."""
+        try:
+            answer = await self._get(bucket, key, 0, FIRST_BYTES, version, etag)
+        except _EmptyObject:
+            return await self.head(bucket, key, version=version), b""
+        data = await self._body(answer, bucket, key)
+        size = int(answer["ContentRange"].rpartition("/")[2])
+        if len(data) != min(size, FIRST_BYTES):
+            raise RetryableError(f"s3://{bucket}/{key}: got {len(data)} bytes of {min(size, FIRST_BYTES)}")
+        return ObjectInfo(size, answer["ETag"].strip('"'), answer.get("VersionId"), answer["LastModified"]), data
+
     async def read(self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None) -> bytes:
         """Return bytes [start, stop) of the pinned version."""
+        data = await self._body(await self._get(bucket, key, start, stop, version, etag), bucket, key)
+        if len(data) != stop - start:
+            raise RetryableError(f"s3://{bucket}/{key}: got {len(data)} bytes of {stop - start}")
+        return data
+
+    async def _get(self, bucket: str, key: str, start: int, stop: int, version: str | None, etag: str | None) -> Any:
         pin: dict[str, str] = {"VersionId": version} if version else {"IfMatch": f'"{etag}"'} if etag else {}
-        answer = await self._call(self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **pin), bucket, key)
+        return await self._call(self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **pin), bucket, key)
+
+    async def _body(self, answer: Any, bucket: str, key: str) -> bytes:
         data = bytearray()
         try:
             async with answer["Body"] as body:
@@ -40,8 +67,6 @@ class S3Objects:
                     data += chunk
         except _CUT_OFF as exc:
             raise RetryableError(f"s3://{bucket}/{key}: the body was cut off: {exc!r}") from exc
-        if len(data) != stop - start:
-            raise RetryableError(f"s3://{bucket}/{key}: got {len(data)} bytes of {stop - start}")
         return bytes(data)
 
     async def write(self, bucket: str, key: str, body: bytes) -> None:
@@ -66,6 +91,8 @@ class S3Objects:
             code = error_code(exc)
             if code in _REPLACED:
                 raise SupersededError(f"s3://{bucket}/{key} was replaced by another version") from exc
+            if code == "InvalidRange":
+                raise _EmptyObject from exc
             if code in _GONE:
                 raise GoneError(f"s3://{bucket}/{key} is not there") from exc
             raise as_retryable(exc) from exc

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,30 +92,29 @@ def look_back(reference: Reference, history: History, thresholds: Floats, parame
     A check whose effect lies below its threshold at one scale is not evaluated at a larger one, and a column stops at its first
     alarm.
     """
+    measure = partial(reference.measure, margin=parameters.margin, level=level, min_rows=parameters.min_rows)
     going = history.has
     merged = history.newest()
-    single = _measure(reference, merged, thresholds, parameters, level)
+    single = measure(merged, thresholds)
     decided: Flags = np.logical_and(single.drift.any(axis=0), going)
     outcome = Outcome(single, single.at(going), np.ones(thresholds.shape, dtype=np.int64), decided, single.enough.copy())
+    final = outcome.final
     for scale in parameters.scales()[1:]:
-        above = ((outcome.final.score >= thresholds) & outcome.final.there).any(axis=0)
-        going = going & ~outcome.decided & (above | ~outcome.enough)
+        # What is above its threshold may yet prove to be so; what needs more rows may get them.
+        open_ = final.there & (final.score >= thresholds)
+        going = going & ~outcome.decided & (open_.any(axis=0) | ~outcome.enough)
         if not going.any():
             break
         going = going & (history.depth >= scale)
         history.extend(merged, scale // 2, scale)
-        now = _measure(reference, merged, thresholds, parameters, level)
-        final = outcome.final
-        better = now.there & going & (~final.there | (final.score >= thresholds))
+        better = going & (~final.there | open_)
+        now = measure(merged, thresholds, wanted=np.any(better, axis=1).tolist())
+        better &= now.there
         final.take(now, better)
         outcome.scale[better] = scale
         outcome.enough[going] |= now.enough[going]
         decided |= (now.drift & better).any(axis=0)
     return outcome
-
-
-def _measure(reference: Reference, merged: Merged, thresholds: Floats, parameters: Parameters, level: float) -> Results:
-    return reference.measure(merged, thresholds, margin=parameters.margin, level=level, min_rows=parameters.min_rows)
 
 
 def merged_column(windows: Sequence[TableSketch], name: str, scale: int) -> ColumnSketch:

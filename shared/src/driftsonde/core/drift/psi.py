@@ -88,8 +88,8 @@ def psi_critical(error: Real, *, threshold: Real, margin: float, level: float) -
     return np.maximum(threshold, margin * threshold - ndtri(level) * error)
 
 
-def psi_p_value(value: Psi, *, null: Real) -> Real:
+def psi_p_value(corrected: Real, error: Real, *, null: Real) -> Real:
     """Return the p-value of "the index is at most `null`", by the normal approximation."""
-    excess = value.corrected - null
+    excess = corrected - null
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(value.error == 0.0, np.where(excess <= 0, 1.0, 0.0), ndtr(-excess / value.error))
+        return np.where(error == 0.0, np.where(excess <= 0, 1.0, 0.0), ndtr(-excess / error))

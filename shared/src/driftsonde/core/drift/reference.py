@@ -13,7 +13,7 @@ from driftsonde.core.drift.ks import ks_critical, ks_distance, ks_margin, ks_p_v
 from driftsonde.core.drift.policy import Parameters
 from driftsonde.core.drift.psi import level_groups, numeric_groups, psi, psi_critical, psi_p_value
 from driftsonde.core.drift.shares import share_critical, share_interval, share_limits, share_p_value
-from driftsonde.core.drift.tv import tv_critical, tv_distance, tv_margin, tv_p_value
+from driftsonde.core.drift.tv import tv_bias, tv_critical, tv_distance, tv_margin, tv_p_value
 from driftsonde.core.sketch.column import ColumnBaseline
 from driftsonde.core.sketch.counts import Counts, Floats
 from driftsonde.core.sketch.numeric import NumericBins
@@ -42,27 +42,34 @@ class Merged(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Results:
-    """Every check of every column; arrays of shape (5, columns).
+    """Every check of every column, as far as something depends on it; arrays of shape (5, columns).
 
     Args:
         there: which could be evaluated; what the others hold means nothing.
+        critical: the score from which a check alarms; of distances and psi only.
+        slack: what a distance may be by chance on average; of psi the standard error.
+        counted: shape (3, columns), what the share checks counted among n.
         upper: shape (columns,), the upper end of the distance's bracket; NaN where there is none.
         enough: shape (columns,), whether there are the values that distribution checks need.
-        counted: shape (3, columns), what the share checks counted among n.
     """
 
     there: Flags
+    drift: Flags
     score: Floats
     critical: Floats
-    p_value: Floats
-    p_unchanged: Floats
-    low: Floats
-    high: Floats
+    slack: Floats
     n: Counts
-    drift: Flags
+    counted: Counts
     upper: Floats
     enough: Flags
-    counted: Counts
+
+    @classmethod
+    def empty(cls, columns: int) -> Results:
+        """Return results of which none is there."""
+        there, drift = np.zeros((2, len(ROWS), columns), dtype=bool)
+        score, critical, slack = np.zeros((3, len(ROWS), columns))
+        n, counted = np.zeros((2, len(ROWS), columns), dtype=np.int64)
+        return cls(there, drift, score, critical, slack, n, counted[_SHARES], np.full(columns, np.nan), np.zeros(columns, dtype=bool))
 
     def at(self, columns: Flags) -> Results:
         """Return a copy in which only some columns have results."""
@@ -75,6 +82,23 @@ class Results:
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             np.copyto(mine, theirs, where=where[: len(mine)] if mine.ndim == 2 else where[DISTANCE])
+
+
+class Description(NamedTuple):
+    """What is said of results beside what decides; arrays of shape (5, columns).
+
+    Args:
+        critical: the score from which each check alarms.
+        p_value: of the interval null "the effect is at most margin × T".
+        p_unchanged: of "nothing changed".
+        low: of the 95 % confidence interval of the score; `high`: likewise.
+    """
+
+    critical: Floats
+    p_value: Floats
+    p_unchanged: Floats
+    low: Floats
+    high: Floats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +169,9 @@ class Reference:
         # Nothing lies outside a numeric baseline's own range; what 2 of m allow for goes into the p-value alone.
         self._expected[2, self.is_numeric] = 0.0
 
-    def measure(self, merged: Merged, thresholds: Floats, *, margin: float, level: float, min_rows: int) -> Results:
+    def measure(
+        self, merged: Merged, thresholds: Floats, *, margin: float, level: float, min_rows: int, wanted: Sequence[bool] = (True,) * 5
+    ) -> Results:
         """Run every check of every column.
 
         Args:
@@ -154,81 +180,50 @@ class Reference:
             margin: the share of a threshold that a change must surely exceed.
             level: the false-alarm probability that each check may spend.
             min_rows: valid values that distribution checks need.
+            wanted: which of the five checks; of the shares all are run when one is wanted.
         """
-        shape = thresholds.shape
         valid = np.add.reduceat(merged.counts, self._starts)
-        enough = valid >= min_rows
-        score, critical, p_value, p_unchanged, low, high = np.zeros((6, *shape))
-        there, drift = np.zeros((2, *shape), dtype=bool)
-        n, counted = np.zeros((2, *shape), dtype=np.int64)
-        upper = np.full(shape[1], np.nan)
-        out = Results(there, score, critical, p_value, p_unchanged, low, high, n, drift, upper, enough, counted[_SHARES])
-        self._shares(out, merged, valid, thresholds, margin, level)
-        padded = np.append(merged.counts, 0)
-        enough = enough & (valid > 0)
-        self._distances(out, padded, enough, thresholds[DISTANCE], margin, level)
-        for block in (self._numeric, self._levels):
-            self._psi(out, block, padded, enough, thresholds[PSI], margin, level)
+        out = Results.empty(len(valid))
+        out.enough[:] = valid >= min_rows
+        if any(wanted[_SHARES]):
+            self._shares(out, merged, valid, thresholds[_SHARES], margin, level)
+        enough = out.enough & (valid > 0)
+        if enough.any() and any(wanted[DISTANCE:]):
+            padded = np.append(merged.counts, 0)
+            if wanted[DISTANCE]:
+                self._distances(out, padded, enough, thresholds[DISTANCE], margin, level)
+            if wanted[PSI]:
+                for block in (self._numeric, self._levels):
+                    self._psi(out, block, padded, enough, thresholds[PSI], margin, level)
         return out
 
-    def _shares(
-        self, out: Results, merged: Merged, valid: Counts, thresholds: Floats, margin: float, level: float
-    ) -> None:  # fmt: skip
+    def _shares(self, out: Results, merged: Merged, valid: Counts, threshold: Floats, margin: float, level: float) -> None:
         outside = merged.counts[self._last] + np.where(self.is_numeric, merged.counts[self._first], 0)
-        x = np.array([merged.nulls, merged.invalid, outside])
         n = np.array([valid + merged.nulls + merged.invalid, valid + merged.invalid, valid])
         there = self._share_there & (n > 0)
         there[OUTSIDE] &= out.enough
         n = np.maximum(n, 1)
-        x, threshold = np.minimum(x, n), thresholds[_SHARES]
+        x = np.minimum([merged.nulls, merged.invalid, outside], n)
         change = x / n - self._expected
         score = np.where(_TWO_SIDED, np.abs(change), change)
-        p_value = share_p_value(x, n, self._limits, null=margin * threshold, two_sided=_TWO_SIDED)
-        out.there[_SHARES], out.score[_SHARES], out.p_value[_SHARES], out.n[_SHARES], out.counted[:] = there, score, p_value, n, x
-        out.drift[_SHARES] = there & (score >= threshold) & (p_value <= level)
-
-    def complete(self, results: Results, thresholds: Floats, *, margin: float, level: float) -> None:
-        """Add what is said of share checks and decides nothing: it costs more than what decides, and is needed once a window."""
-        n, x, threshold = results.n[_SHARES], results.counted, thresholds[_SHARES]
-        n = np.maximum(n, 1)
-        low, high = share_interval(x, n, level=_95)
-        falls = x / n < self._expected
-        results.low[_SHARES] = np.where(falls, self._expected - high, low - self._expected)
-        results.high[_SHARES] = np.where(falls, self._expected - low, high - self._expected)
-        results.p_unchanged[_SHARES] = share_p_value(x, n, self._limits, null=0.0, two_sided=_TWO_SIDED)
-        results.critical[_SHARES] = share_critical(
-            n, self._limits, expected=self._expected, threshold=threshold, margin=margin, level=level, two_sided=_TWO_SIDED
-        )
-
-    def surely_changed(self, results: Results, level: float) -> Flags:
-        """Return, shape (5, columns), which checks reject "nothing changed"; psi, whose law is only asymptotic, never does."""
-        shares = share_p_value(results.counted, np.maximum(results.n[_SHARES], 1), self._limits, null=0.0, two_sided=_TWO_SIDED)
-        surely = results.there & (results.p_unchanged <= level)
-        surely[_SHARES] = results.there[_SHARES] & (shares <= level)
-        surely[PSI] = False
-        return surely
+        out.there[_SHARES], out.score[_SHARES], out.n[_SHARES], out.counted[:] = there, score, n, x
+        large = there & (score >= threshold)
+        if large.any():
+            p_value = share_p_value(x, n, self._limits, null=margin * threshold, two_sided=_TWO_SIDED)
+            out.drift[_SHARES] = large & (p_value <= level)
 
     def _distances(self, out: Results, padded: Counts, enough: Flags, threshold: Floats, margin: float, level: float) -> None:
         block, baseline, window, at = _chosen(self._numeric, self._numeric.baseline, self._numeric.counts(padded), enough)
         if len(at):
-            n, m = window.sum(axis=-1), self.valid[at]
+            n = window.sum(axis=-1)
             bracket = ks_distance(baseline, window, self._single[block])
-            null, spread = margin * threshold[at], ks_margin(n, m, _95)
             out.upper[at] = bracket.upper
-            _set(
-                out, DISTANCE, at, n, bracket.lower, ks_critical(n, m, threshold=threshold[at], margin=margin, level=level),
-                ks_p_value(bracket.lower, n, m, null=null), ks_p_value(bracket.lower, n, m),
-                np.maximum(0.0, bracket.lower - spread), np.minimum(1.0, bracket.upper + spread),
-            )  # fmt: skip
+            critical = ks_critical(n, self.valid[at], threshold=threshold[at], margin=margin, level=level)
+            _set(out, DISTANCE, at, n, bracket.lower, critical, 0.0)
         _, baseline, window, at = _chosen(self._levels, self._levels.baseline, self._levels.counts(padded), enough)
         if len(at):
-            score, spread = tv_distance(baseline, window), tv_margin(baseline, window, _95)
-            _set(
-                out, DISTANCE, at, window.sum(axis=-1), score,
-                tv_critical(baseline, window, threshold=threshold[at], margin=margin, level=level),
-                tv_p_value(score, baseline, window, null=margin * threshold[at]), tv_p_value(score, baseline, window),
-                np.maximum(0.0, score - spread), np.minimum(1.0, score + spread),
-            )  # fmt: skip
+            critical = tv_critical(baseline, window, threshold=threshold[at], margin=margin, level=level)
+            _set(out, DISTANCE, at, window.sum(axis=-1), tv_distance(baseline, window), critical, tv_bias(baseline, window))
 
     def _psi(self, out: Results, block: _Block, padded: Counts, enough: Flags, threshold: Floats, margin: float, level: float) -> None:
         if not len(block.columns):
@@ -240,11 +235,42 @@ class Reference:
         if block is self._levels:
             used = used & ((baseline > 0) | (window > 0))
         value = psi(baseline, window, used)
-        spread = _Z_95 * value.error
-        _set(
-            out, PSI, at, window.sum(axis=-1), value.corrected, psi_critical(value.error, threshold=threshold[at], margin=margin, level=level),
-            psi_p_value(value, null=margin * threshold[at]), psi_p_value(value, null=0.0), value.corrected - spread, value.corrected + spread,
-        )  # fmt: skip
+        critical = psi_critical(value.error, threshold=threshold[at], margin=margin, level=level)
+        _set(out, PSI, at, window.sum(axis=-1), value.corrected, critical, value.error)
+
+    def describe(self, results: Results, thresholds: Floats, *, margin: float, level: float) -> Description:
+        """Say what of results decides nothing: it costs more than what does, and is needed once a window."""
+        n, x, shares = np.maximum(results.n[_SHARES], 1), results.counted, thresholds[_SHARES]
+        critical, low, high = results.critical.copy(), results.score.copy(), results.score.copy()
+        critical[_SHARES] = share_critical(
+            n, self._limits, expected=self._expected, threshold=shares, margin=margin, level=level, two_sided=_TWO_SIDED
+        )
+        bottom, top = share_interval(x, n, level=_95)
+        falls = x / n < self._expected
+        low[_SHARES] = np.where(falls, self._expected - top, bottom - self._expected)
+        high[_SHARES] = np.where(falls, self._expected - bottom, top - self._expected)
+        spread = self._distance_margin(results, _95)
+        low[DISTANCE] = np.maximum(0.0, low[DISTANCE] - spread)
+        high[DISTANCE] = np.minimum(1.0, np.where(self.is_numeric, results.upper, high[DISTANCE]) + spread)
+        low[PSI] -= _Z_95 * results.slack[PSI]
+        high[PSI] += _Z_95 * results.slack[PSI]
+        return Description(critical, self.p_values(results, margin * thresholds), self.p_values(results, 0.0 * thresholds), low, high)
+
+    def p_values(self, results: Results, null: Floats) -> Floats:
+        """Return the p-value of "the effect is at most `null`", for each check and column."""
+        p_values = np.ones_like(null)
+        n = np.maximum(results.n, 1)
+        p_values[_SHARES] = share_p_value(results.counted, n[_SHARES], self._limits, null=null[_SHARES], two_sided=_TWO_SIDED)
+        distance, m = results.score[DISTANCE] - results.slack[DISTANCE], np.maximum(self.valid, 1)
+        tail = ks_p_value(distance, n[DISTANCE], m, null=null[DISTANCE])
+        p_values[DISTANCE] = np.where(self.is_numeric, tail, tv_p_value(distance, n[DISTANCE], m, null=null[DISTANCE]))
+        p_values[PSI] = psi_p_value(results.score[PSI], results.slack[PSI], null=null[PSI])
+        return p_values
+
+    def _distance_margin(self, results: Results, level: float) -> Floats:
+        n, m = np.maximum(results.n[DISTANCE], 1), np.maximum(self.valid, 1)
+        margin: Floats = np.where(self.is_numeric, ks_margin(n, m, level), results.slack[DISTANCE] + tv_margin(n, m, level))
+        return margin
 
 
 def thresholds_table(columns: Sequence[ColumnBaseline], parameters: Parameters) -> Floats:
@@ -253,11 +279,8 @@ def thresholds_table(columns: Sequence[ColumnBaseline], parameters: Parameters) 
     return np.array([[getattr(thresholds, name) for thresholds in each] for name in ROWS])
 
 
-def _set(
-    out: Results, row: int, at: NDArray[np.intp], n: Counts, score: Any, critical: Any, p: Any, p_unchanged: Any, low: Any, high: Any
-) -> None:
-    out.there[row, at], out.n[row, at], out.score[row, at], out.critical[row, at] = True, n, score, critical
-    out.p_value[row, at], out.p_unchanged[row, at], out.low[row, at], out.high[row, at] = p, p_unchanged, low, high
+def _set(out: Results, row: int, at: NDArray[np.intp], n: Counts, score: Any, critical: Any, slack: Any) -> None:
+    out.there[row, at], out.n[row, at], out.score[row, at], out.critical[row, at], out.slack[row, at] = True, n, score, critical, slack
     out.drift[row, at] = score >= critical
 
 

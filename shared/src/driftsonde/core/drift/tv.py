@@ -20,19 +20,22 @@ def tv_bias(baseline: Counts, window: Counts) -> Real:
     return 0.5 * np.sqrt(pooled * (1 - pooled)).sum(axis=-1) / np.sqrt(effective_size(n, m))
 
 
-def tv_margin(baseline: Counts, window: Counts, level: float) -> Real:
-    """Return c with P(TV - true TV >= c) <= level: bias + sqrt(ln(1 / level) / (2 n_e))."""
-    size = effective_size(window.sum(axis=-1), baseline.sum(axis=-1))
-    return tv_bias(baseline, window) + np.sqrt(np.log(1 / level) / (2 * size))
+def tv_margin(n: Real, m: Real, level: float) -> Real:
+    """Return c with P(TV - mean TV >= c) <= level: sqrt(ln(1 / level) / (2 n_e)) (McDiarmid's inequality)."""
+    return np.sqrt(np.log(1 / level) / (2 * effective_size(n, m)))
 
 
 def tv_critical(baseline: Counts, window: Counts, *, threshold: Real, margin: float, level: float) -> Real:
-    """Return the distance from which the check alarms: max(T, gT + c)."""
-    return np.maximum(threshold, margin * threshold + tv_margin(baseline, window, level))
+    """Return the distance from which the check alarms: max(T, gT + bias + c)."""
+    n, m = window.sum(axis=-1), baseline.sum(axis=-1)
+    return np.maximum(threshold, margin * threshold + tv_bias(baseline, window) + tv_margin(n, m, level))
 
 
-def tv_p_value(distance: Real, baseline: Counts, window: Counts, *, null: Real = 0.0) -> Real:
-    """Return the p-value of "the distance is at most `null`": exp(-2 n_e (TV - bias - null)²) (McDiarmid's inequality)."""
-    size = effective_size(window.sum(axis=-1), baseline.sum(axis=-1))
-    excess = np.maximum(distance - tv_bias(baseline, window) - null, 0.0)
-    return np.minimum(1.0, np.exp(-2 * size * excess * excess))
+def tv_p_value(excess: Real, n: Real, m: Real, *, null: Real = 0.0) -> Real:
+    """Return the p-value of "the distance is at most `null`": exp(-2 n_e (excess - null)²).
+
+    Args:
+        excess: the distance less its bias.
+    """
+    beyond = np.maximum(excess - null, 0.0)
+    return np.minimum(1.0, np.exp(-2 * effective_size(n, m) * beyond * beyond))

@@ -12,7 +12,7 @@ from driftsonde.core.drift.checks import Check, CheckName
 from driftsonde.core.drift.ks import Bracket
 from driftsonde.core.drift.lookback import History, Outcome, look_back
 from driftsonde.core.drift.policy import Parameters
-from driftsonde.core.drift.reference import DISTANCE, ROWS, Reference, thresholds_table
+from driftsonde.core.drift.reference import DISTANCE, PSI, ROWS, Reference, thresholds_table
 from driftsonde.core.sketch.column import ColumnBaseline, Kind
 from driftsonde.core.sketch.table import TableSketch
 
@@ -128,7 +128,8 @@ class Judge:
     def _statuses(self, current: TableSketch, history: History, outcome: Outcome) -> list[Status]:
         """Say what each column's checks amount to; the last that holds counts."""
         first = outcome.single
-        surely = self._reference.surely_changed(first, self.level)
+        surely = first.there & (self._reference.p_values(first, np.zeros_like(self._thresholds)) <= self.level)
+        surely[PSI] = False  # its law is only asymptotic
         given = current.valid + current.invalid
         status = np.where(surely.any(axis=0), "changed", "ok").astype("<U17")
         status[~outcome.enough] = "insufficient_data"
@@ -141,13 +142,13 @@ class Judge:
 
     def _checks(self, outcome: Outcome) -> list[tuple[Check, ...]]:
         """Return each column's results as objects."""
-        self._reference.complete(outcome.final, self._thresholds, margin=self.parameters.margin, level=self.level)
+        said = self._reference.describe(outcome.final, self._thresholds, margin=self.parameters.margin, level=self.level)
         final, numeric = outcome.final, self._reference.is_numeric.tolist()
         fields = [
             array.tolist()
             for array in (
-                final.there, final.score, self._thresholds, final.critical, final.p_value, final.p_unchanged, final.n, self._reference.m,
-                final.low, final.high, final.drift, outcome.scale,
+                final.there, final.score, self._thresholds, said.critical, said.p_value, said.p_unchanged, final.n, self._reference.m,
+                said.low, said.high, final.drift, outcome.scale,
             )
         ]  # fmt: skip
         upper = final.upper.tolist()

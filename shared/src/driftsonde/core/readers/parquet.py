@@ -34,7 +34,8 @@ class ParquetReader:
         self._file = RangeFile(source, block=_BUFFER)
         try:
             # One read-ahead block of the tail holds most footers.
-            schema = pq.ParquetFile(self._file, pre_buffer=False).schema_arrow
+            first = pq.ParquetFile(self._file, pre_buffer=False)
+            schema = first.schema_arrow
         except READ_ERRORS as exc:
             raise UnreadableObject(f"{source.name} is not readable Parquet: {exc}") from exc
         if len(set(schema.names)) != len(schema.names):
@@ -45,10 +46,15 @@ class ParquetReader:
         self._columns = [name for name in schema.names if wanted(name)]
         # Dictionaries keep one copy of a repeated text: 157 MB instead of 8 GB for a file made to hurt.
         texts = [field.name for field in schema if field.name in self._columns and pa.types.is_string(field.type)]
-        blocks = max(2, min(limits.prefetch_bytes // _BUFFER, 2 * len(self._columns)))
-        self._file = RangeFile(source, block=_BUFFER, blocks=blocks)
-        self._parquet = pq.ParquetFile(self._file, pre_buffer=False, buffer_size=_BUFFER, read_dictionary=texts)
-        self._groups = self._read_groups()
+        small = source.size <= _BUFFER  # then one read gets it all, and there is nothing to plan
+        if not small:
+            blocks = max(2, min(limits.prefetch_bytes // _BUFFER, 2 * len(self._columns)))
+            self._file = RangeFile(source, block=_BUFFER, blocks=blocks)
+        self._parquet = first
+        if texts or not small:
+            buffer = 0 if small else _BUFFER
+            self._parquet = pq.ParquetFile(self._file, metadata=first.metadata, pre_buffer=False, buffer_size=buffer, read_dictionary=texts)
+        self._groups = [] if small else self._read_groups()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield batches of the wanted columns; a file of other columns yields batches that have rows and no columns."""

@@ -62,22 +62,31 @@ class LocalSource:
 
 
 class StoreSource:
-    """One pinned object version, read from a worker thread through the event loop that owns the client."""
+    """One pinned object version, read from a worker thread through the event loop that owns the client.
+
+    Args:
+        first: its first bytes, if they are known; they are not asked for again.
+    """
 
     def __init__(
         self, store: ObjectStore, loop: asyncio.AbstractEventLoop, bucket: str, key: str, size: int, *,
-        version: str | None = None, etag: str | None = None,
+        version: str | None = None, etag: str | None = None, first: bytes = b"",
     ) -> None:  # fmt: skip
+        self._first = first
         self.name, self.size = f"s3://{bucket}/{key}", size
         self._store, self._loop = store, loop
         self._bucket, self._key, self._version, self._etag = bucket, key, version, etag
 
     def read(self, start: int, stop: int) -> bytes:
         """Return bytes [start, stop)."""
+        if stop <= len(self._first):
+            return self._first[start:stop]
         return self.start([(start, stop)])()[0]
 
     def start(self, spans: Sequence[Span]) -> Callable[[], list[bytes]]:
         """Begin to read several ranges, a few at a time."""
+        if all(stop <= len(self._first) for _, stop in spans):
+            return lambda: [self._first[start:stop] for start, stop in spans]
         reading = asyncio.run_coroutine_threadsafe(self._read_many(spans), self._loop)
 
         def result() -> list[bytes]:

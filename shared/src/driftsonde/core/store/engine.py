@@ -68,6 +68,7 @@ class Database:
             parsed = make_url(url)
         except ArgumentError as exc:
             raise ConfigError("database_url: not a URL; expected sqlite:///path or postgresql://user@host/db") from exc
+        self._puts: dict[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]], Any] = {}
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite:
             if replicas > 1:
@@ -169,7 +170,29 @@ class Database:
             update: columns that take the new values.
             change: columns that take an expression over the row that is there; it sees what others committed meanwhile.
         """
-        insert = (sqlite.insert if self.is_sqlite else postgresql.insert)(table).values(**values)
+        return self._on_conflict(self._insert(table).values(**values), key, update, change)
+
+    def put(
+        self,
+        connection: Connection,
+        table: Table,
+        values: Mapping[str, Any],
+        *,
+        key: Sequence[str],
+        update: Sequence[str] = (),
+        change: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Run an `upsert` whose statement is made once: making it takes longer than running it. `change` must always be the same."""
+        kind = (table.name, tuple(key), tuple(update), tuple(change or ()))
+        if kind not in self._puts:
+            self._puts[kind] = self._on_conflict(self._insert(table), key, update, change)
+        connection.execute(self._puts[kind], values)
+
+    def _insert(self, table: Table) -> Any:
+        return (sqlite.insert if self.is_sqlite else postgresql.insert)(table)
+
+    @staticmethod
+    def _on_conflict(insert: Any, key: Sequence[str], update: Sequence[str], change: Mapping[str, Any] | None) -> Any:
         changes = {name: insert.excluded[name] for name in update} | dict(change or {})
         if not changes:
             return insert.on_conflict_do_nothing(index_elements=list(key))

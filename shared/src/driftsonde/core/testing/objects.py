@@ -27,10 +27,12 @@ class MemoryObjects:
 
     Attributes:
         faults: raised one by one by the next calls.
+        first_bytes: how much `open` gives.
     """
 
     def __init__(self, clock: Clock | None = None, *, versioned: bool = False) -> None:
         self.reads = 0
+        self.first_bytes = 1 << 20
         self.faults: list[RetryableError] = []
         self._clock, self._versioned = clock or FakeClock(), versioned
         self._stored: dict[tuple[str, str], list[_Version]] = {}
@@ -50,6 +52,11 @@ class MemoryObjects:
     async def head(self, bucket: str, key: str, *, version: str | None = None) -> ObjectInfo:
         """Return size, ETag and version, or raise `GoneError`."""
         return self._find(bucket, key, version).info
+
+    async def open(self, bucket: str, key: str, *, version: str | None = None, etag: str | None = None) -> tuple[ObjectInfo, bytes]:
+        """Return what `head` does and the first bytes, or raise as `read`."""
+        info = self._find(bucket, key, version).info
+        return info, await self.read(bucket, key, 0, self.first_bytes, version=version, etag=etag)
 
     async def read(
         self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None
