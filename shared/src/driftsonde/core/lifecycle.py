@@ -24,6 +24,9 @@ from driftsonde.core.settings import BAD_CONFIG
 
 log = get_logger(__name__)
 
+_TICK_SECONDS = 0.02
+_STALL_SECONDS = 5.0
+
 
 class SystemClock:
     """The real time."""
@@ -117,6 +120,19 @@ async def every(seconds: float, act: Callable[[], Awaitable[object]], stop: asyn
     while not stop.is_set():
         await act()
         await wait_or_stop(stop, seconds)
+
+
+async def watch_stalls(stop: asyncio.Event, report: Callable[[float], None]) -> None:
+    """Report, every few seconds, for how long the event loop did not come round at most, until `stop` is set."""
+    longest, reported = 0.0, time.monotonic()
+    while not stop.is_set():
+        before = time.monotonic()
+        await asyncio.sleep(_TICK_SECONDS)
+        now = time.monotonic()
+        longest = max(longest, now - before - _TICK_SECONDS)
+        if now - reported >= _STALL_SECONDS:
+            report(longest)
+            longest, reported = 0.0, now
 
 
 async def wait_or_stop(stop: asyncio.Event, seconds: float, *others: asyncio.Event) -> None:

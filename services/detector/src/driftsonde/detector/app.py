@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
+from importlib import import_module
 from typing import Final
 
 from driftsonde.core.aws.objects import S3Objects
@@ -12,7 +13,7 @@ from driftsonde.core.aws.session import aws_client
 from driftsonde.core.bus import NatsBus, connect_bus
 from driftsonde.core.config import Config
 from driftsonde.core.errors import RetryableError
-from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, every, health_routes, serve_http
+from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, every, health_routes, serve_http, watch_stalls
 from driftsonde.core.log import get_logger
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
@@ -71,8 +72,10 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
             group.create_task(builder.run(stop, adopted))
             group.create_task(pending.run(stop, adopted, changed.set, health))
             group.create_task(_speak(bus, relay, stop))
+            group.create_task(watch_stalls(stop, metrics.stall.set))
             group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox), stop))
             health.started()
+            group.create_task(asyncio.to_thread(import_module, "scipy.special"))  # needed at the first verdict, not to be ready
             log.info("ready", monitors=[monitor.name for monitor in config.monitors])
             await stop.wait()
             health.stopping()

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Connection, Row, and_, bindparam, select
 
 from driftsonde.core.config import Monitor, RowsWindow, TimeWindow
 from driftsonde.core.drift.verdict import Judge
@@ -27,6 +27,10 @@ from driftsonde.detector.policy import parameters_of
 from driftsonde.detector.windows import Windows
 
 COLUMNS = [column for column in store.window.c if column.name != "detail"]  # what is said of a window is long, and not needed
+_MOST = 200  # windows of one transaction
+_UNMARK: Final = store.dirty.delete().where(
+    store.dirty.c.monitor == bindparam("of"), store.dirty.c.window == bindparam("its_window"), store.dirty.c.marks == bindparam("seen")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,7 @@ class Evaluate:
         self._database.lock(connection, f"evaluate:{monitor.name}")
         # First: a part that is committed from here on marks its window once more, and that mark stays.
         marks = self._marks(connection, monitor.name)
-        ready = self._ready(connection, monitor) if marks else []
+        ready = self._ready(connection, monitor, marks) if marks else []
         verdicts: list[str] = []
         opened: list[str] = []
         first_drops: list[datetime] = []
@@ -65,23 +69,26 @@ class Evaluate:
         return Evaluated(tuple(verdicts), tuple(opened), tuple(first_drops))
 
     def _marks(self, connection: Connection, monitor: str) -> dict[str, int]:
-        rows = connection.execute(select(store.dirty.c.window, store.dirty.c.marks).where(store.dirty.c.monitor == monitor))
-        return {row.window: row.marks for row in rows}
+        """Return the earliest of the dirty windows: a transaction of many would keep ingestion waiting in SQLite."""
+        table, windows = store.dirty, store.window
+        joined = table.join(windows, and_(table.c.monitor == windows.c.monitor, table.c.window == windows.c.id), isouter=True)
+        wanted = select(table.c.window, table.c.marks).select_from(joined).where(table.c.monitor == monitor)
+        # Those that cannot be judged yet are the latest of all: they are never in the way of others.
+        return {row.window: row.marks for row in connection.execute(wanted.order_by(windows.c.position).limit(_MOST))}
 
     def _unmark(self, connection: Connection, monitor: str, marks: dict[str, int], judged: Collection[str]) -> None:
         """Forget the marks that were seen. A window without a version was emptied before: there is nothing to judge in it."""
-        table, windows = store.dirty, store.window
+        windows = store.window
         empty = select(windows.c.id).where(windows.c.monitor == monitor, windows.c.baseline.is_(None), windows.c.id.in_(list(marks)))
-        done = {*judged, *connection.scalars(empty)}
-        for window_id in sorted(done & marks.keys()):
-            seen = (table.c.monitor == monitor, table.c.window == window_id, table.c.marks == marks[window_id])
-            connection.execute(table.delete().where(*seen))
+        done = {*judged, *connection.scalars(empty)} & marks.keys()
+        if done:
+            seen = [{"of": monitor, "its_window": window_id, "seen": marks[window_id]} for window_id in sorted(done)]
+            connection.execute(_UNMARK, seen)
 
-    def _ready(self, connection: Connection, monitor: Monitor) -> list[Row[Any]]:
+    def _ready(self, connection: Connection, monitor: Monitor, marks: Collection[str]) -> list[Row[Any]]:
         """Return the dirty windows that are complete enough to judge."""
         table = store.window
-        joined = table.join(store.dirty, and_(store.dirty.c.monitor == table.c.monitor, store.dirty.c.window == table.c.id))
-        wanted = select(*COLUMNS).select_from(joined).where(table.c.monitor == monitor.name, table.c.baseline.is_not(None))
+        wanted = select(*COLUMNS).where(table.c.monitor == monitor.name, table.c.baseline.is_not(None), table.c.id.in_(list(marks)))
         rows = connection.execute(wanted).all()
         window = monitor.window
         if isinstance(window, TimeWindow):

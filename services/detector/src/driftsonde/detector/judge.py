@@ -19,7 +19,7 @@ from driftsonde.detector.metrics import DetectorMetrics
 log = get_logger(__name__)
 
 _SWEEP_SECONDS = 1.0
-_REST = 4  # times what a sweep took: while drops come faster than that, windows that belong together are judged once
+_REST = 1  # times what a sweep took: while drops come faster than that, windows that belong together are judged once
 _LONGEST_REST = 5.0
 
 

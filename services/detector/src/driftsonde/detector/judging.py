@@ -8,9 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, bindparam, select
 
 from driftsonde.core.config import Monitor
 from driftsonde.core.drift.verdict import Judge, Verdict
@@ -24,6 +24,14 @@ from driftsonde.core.store.outbox import Outbox
 from driftsonde.detector import store
 from driftsonde.detector.facts import window_detail
 
+_HERE: Final = (store.window.c.monitor == bindparam("of"), store.window.c.id == bindparam("its_id"))
+# Made once: making a statement takes longer than running it.
+_WRITE: Final = (
+    store.window.update()
+    .where(*_HERE)
+    .values({name: bindparam(name) for name in ("verdict", "rows", "detail", "digest", "revision", "judged_at")})
+)
+_EMPTY: Final = store.window.update().where(*_HERE).values(verdict=None, rows=0, detail=None, digest=None, baseline=None)
 _AT_ONCE = 64  # windows whose parts are read in one statement
 
 
@@ -162,7 +170,7 @@ class Pass:
             "revision": row.revision + 1,
             "judged_at": self.now,
         }
-        self._update(row.id, values)
+        self.connection.execute(_WRITE, values | {"of": self.monitor.name, "its_id": row.id})
         return int(row.revision) + 1
 
     def _emptied(self, row: Row[Any]) -> bool:
@@ -172,10 +180,5 @@ class Pass:
         if self.sketch(row.id) is not None:
             return False
         # The row stays: its revisions go on counting if the object comes back.
-        self._update(row.id, {"verdict": None, "rows": 0, "detail": None, "digest": None, "baseline": None})
+        self.connection.execute(_EMPTY, {"of": self.monitor.name, "its_id": row.id})
         return True
-
-    def _update(self, window_id: str, values: dict[str, Any]) -> None:
-        table = store.window
-        here = (table.c.monitor == self.monitor.name, table.c.id == window_id)
-        self.connection.execute(table.update().where(*here).values(**values))

@@ -30,4 +30,7 @@ class DetectorMetrics:
         self.stage = metrics.seconds("stage", "Time spent by stage.", "stage", ("read", "commit", "evaluate"))
         self.latency = metrics.seconds("event_to_verdict", "From S3's event time to the verdict's commit.")
         self.published = metrics.counter("published", "Events published.")
+        self.stall = metrics.gauge(
+            "loop_stall_seconds", "For how long the event loop did not come round at most, in the last five seconds."
+        )
         self.outbox = metrics.gauge("outbox_depth", "Events that wait to be published.")

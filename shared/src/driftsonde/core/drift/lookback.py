@@ -25,16 +25,12 @@ class History:
     def __init__(self, windows: Sequence[TableSketch]) -> None:
         self._windows = windows[::-1]
         self._sizes = np.diff(windows[-1].layout.starts)
-        self.has: Flags = self._rows(windows[-1]) > 0
+        self.has: Flags = windows[-1].seen > 0
         """Shape (columns,), whether any row of the newest window has the column."""
-
-    @staticmethod
-    def _rows(window: TableSketch) -> Counts:
-        return window.valid + window.nulls + window.invalid
 
     @cached_property
     def _present(self) -> Flags:
-        return np.array([self._rows(window) > 0 for window in self._windows])
+        return np.array([window.seen for window in self._windows]) > 0
 
     @cached_property
     def _rank(self) -> NDArray[np.int64]:
@@ -63,7 +59,7 @@ class History:
 
     def _nulls(self, window: TableSketch) -> Counts:
         """Rows of drops that lacked a column count as nulls."""
-        nulls: Counts = np.maximum(window.rows - window.valid - window.invalid, window.nulls)
+        nulls: Counts = np.maximum(window.rows - window.seen, 0) + window.nulls
         return nulls
 
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
+from driftsonde.core.drift import special
 from driftsonde.core.drift.ks import Real
 from driftsonde.core.sketch.counts import Counts
 
@@ -85,11 +85,11 @@ def psi(baseline: Counts, window: Counts, used: NDArray[np.bool_] | None = None)
 
 def psi_critical(error: Real, *, threshold: Real, margin: float, level: float) -> Real:
     """Return the corrected index from which the check alarms: max(T, gT + z(1 - level) × error)."""
-    return np.maximum(threshold, margin * threshold - ndtri(level) * error)
+    return np.maximum(threshold, margin * threshold - special.ndtri(level) * error)
 
 
 def psi_p_value(corrected: Real, error: Real, *, null: Real) -> Real:
     """Return the p-value of "the index is at most `null`", by the normal approximation."""
     excess = corrected - null
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(error == 0.0, np.where(excess <= 0, 1.0, 0.0), ndtr(-excess / error))
+        return np.where(error == 0.0, np.where(excess <= 0, 1.0, 0.0), special.ndtr(-excess / error))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import bdtr, betainc, betaincinv
 
+from driftsonde.core.drift import special
 from driftsonde.core.drift.ks import Real
 
 BETA = 1e-10
@@ -28,8 +28,8 @@ def share_limits(y: Real, m: Real) -> Limits:
     """Return the Clopper–Pearson limits of a share of `y` in `m` >= 1; 0 and 1 where nothing or everything was counted."""
     y, m = np.asarray(y), np.asarray(m)
     none, every = y == 0, y == m
-    lower = np.where(none, 0.0, betaincinv(np.where(none, 1, y), m - y + 1, BETA))
-    return Limits(lower, np.where(every, 1.0, betaincinv(y + 1, np.where(every, 1, m - y), 1 - BETA)))
+    lower = np.where(none, 0.0, special.betaincinv(np.where(none, 1, y), m - y + 1, BETA))
+    return Limits(lower, np.where(every, 1.0, special.betaincinv(y + 1, np.where(every, 1, m - y), 1 - BETA)))
 
 
 def share_p_value(x: Real, n: Real, limits: Limits, *, null: Real, two_sided: Real) -> Real:
@@ -43,12 +43,12 @@ def share_p_value(x: Real, n: Real, limits: Limits, *, null: Real, two_sided: Re
     """
     x, n = np.asarray(x), np.asarray(n)
     upper = np.minimum(1.0, limits.upper + null)
-    rise = np.where(x == 0, 1.0, betainc(np.maximum(x, 1), n - x + 1, upper))
+    rise = np.where(x == 0, 1.0, special.betainc(np.maximum(x, 1), n - x + 1, upper))
     lower = limits.lower - null
     falls = (lower > 0) & (x < n)
     if not np.any(falls & two_sided):  # nearly always: a baseline's share of nulls is seldom larger than what may be missing
         return np.minimum(1.0, np.where(two_sided, np.minimum(1.0, 2 * rise), rise) + BETA)
-    fall = np.where(falls, bdtr(np.where(falls, x, 0).astype(np.float64), n, np.where(falls, lower, 0.0)), 1.0)
+    fall = np.where(falls, special.bdtr(np.where(falls, x, 0).astype(np.float64), n, np.where(falls, lower, 0.0)), 1.0)
     return np.minimum(1.0, np.where(two_sided, 2 * np.minimum(rise, fall), rise) + BETA)
 
 
@@ -80,5 +80,5 @@ def share_interval(x: Real, n: Real, *, level: float = 0.05) -> tuple[Real, Real
     """Return the Clopper–Pearson interval of a share."""
     x, n = np.asarray(x), np.asarray(n)
     none, every = x == 0, x == n
-    lower = np.where(none, 0.0, betaincinv(np.where(none, 1, x), n - x + 1, level / 2))
-    return lower, np.where(every, 1.0, betaincinv(x + 1, np.where(every, 1, n - x), 1 - level / 2))
+    lower = np.where(none, 0.0, special.betaincinv(np.where(none, 1, x), n - x + 1, level / 2))
+    return lower, np.where(every, 1.0, special.betaincinv(x + 1, np.where(every, 1, n - x), 1 - level / 2))

@@ -99,6 +99,7 @@ class Stack:
         environment: more variables for the services.
         databases: database URL by service; default SQLite under `root`.
         preferred_ports: ports to take where they are free.
+        python: the interpreter that services run in.
     """
 
     root: Path
@@ -106,6 +107,7 @@ class Stack:
     environment: Mapping[str, str] = field(default_factory=dict)
     databases: Mapping[str, str] = field(default_factory=dict)
     preferred_ports: Mapping[str, int] = field(default_factory=dict)
+    python: str = sys.executable
     children: dict[str, Child] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -180,7 +182,7 @@ class Stack:
             "DRIFTSONDE_POLL_SECONDS": "1",
             "DRIFTSONDE_POLL_JOBS_SECONDS": "2",
         }
-        self._spawn(name, [sys.executable, "-m", f"driftsonde.{name}"], {**settings, **self.environment})
+        self._spawn(name, [self.python, "-m", f"driftsonde.{name}"], {**settings, **self.environment})
 
     def wait_ready(self, name: str) -> None:
         """Wait until a service answers that it is ready."""

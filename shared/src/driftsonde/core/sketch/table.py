@@ -68,6 +68,7 @@ class TableSketch:
     nulls: Counts
     invalid: Counts
     new: frozenset[str] = frozenset()
+    _seen: Counts | None = None
 
     @classmethod
     def empty(cls, layout: Layout) -> TableSketch:
@@ -79,6 +80,13 @@ class TableSketch:
     def valid(self) -> Counts:
         """Shape (columns,), values that were counted into a bin."""
         return np.add.reduceat(self.counts, self.layout.starts[:-1]) if len(self.nulls) else self.nulls
+
+    @property
+    def seen(self) -> Counts:
+        """Shape (columns,), rows in which a column was present. Kept until something is added: look-backs ask for it again and again."""
+        if self._seen is None:
+            self._seen = self.valid + self.nulls + self.invalid
+        return self._seen
 
     @property
     def columns(self) -> dict[str, ColumnSketch]:
@@ -104,6 +112,7 @@ class TableSketch:
         self.counts[slots] += column.counts
         self.nulls[place] += column.nulls
         self.invalid[place] += column.invalid
+        self._seen = None
 
     def __iadd__(self, other: TableSketch) -> TableSketch:
         """Merge the other in.
@@ -120,6 +129,7 @@ class TableSketch:
         self.nulls += other.nulls
         self.invalid += other.invalid
         self.new |= other.new
+        self._seen = None
         return self
 
     def __add__(self, other: TableSketch) -> TableSketch:
