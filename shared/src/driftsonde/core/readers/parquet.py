@@ -50,10 +50,13 @@ class ParquetReader:
         if not small:
             blocks = max(2, min(limits.prefetch_bytes // _BUFFER, 2 * len(self._columns)))
             self._file = RangeFile(source, block=_BUFFER, blocks=blocks)
-        self._parquet = first
+        # What was fetched whole is read whole; what was not is read in pieces of a buffer's size.
+        self._whole = self._parquet = first
         if texts or not small:
-            buffer = 0 if small else _BUFFER
-            self._parquet = pq.ParquetFile(self._file, metadata=first.metadata, pre_buffer=False, buffer_size=buffer, read_dictionary=texts)
+            self._whole, self._parquet = (
+                pq.ParquetFile(self._file, metadata=first.metadata, pre_buffer=False, buffer_size=size, read_dictionary=texts)
+                for size in (0, _BUFFER)
+            )
         self._groups = [] if small else self._read_groups()
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -87,9 +90,9 @@ class ParquetReader:
     def column(self, group: int, place: int) -> Iterator[pa.Array]:
         """Yield the pieces of one wanted column of a row group."""
         name, following = self._columns[place], self._columns[place + 1 : place + 2]
-        self._plan([group], [name], then=following)
+        fetched = self._plan([group], [name], then=following)
         rows = 0
-        for batch in self._decode([group], [name]):
+        for batch in self._decode([group], [name], whole=fetched):
             rows += batch.num_rows
             yield batch.column(0)
         if rows != self._groups[group].rows:
@@ -116,17 +119,18 @@ class ParquetReader:
         mine = [chunk for number in groups if number < len(self._groups) for chunk in self._groups[number].chunks]
         return coalesce([(chunk.start, chunk.stop) for chunk in mine if chunk.column in wanted])
 
-    def _plan(self, groups: list[int], columns: Sequence[str], then: Sequence[str] = ()) -> None:
-        """Fetch what is read next in few requests; what would not fit is read piece by piece instead."""
+    def _plan(self, groups: list[int], columns: Sequence[str], then: Sequence[str] = ()) -> bool:
+        """Fetch what is read next in few requests, if it fits; what does not is read piece by piece instead."""
         spans, following = self._spans(groups, columns), self._spans(groups, then)
         room = self._limits.prefetch_bytes
         fits = sum(stop - start for start, stop in spans) <= room
         ahead = fits and sum(stop - start for start, stop in (*spans, *following)) <= room
         self._file.plan(spans if fits else [], then=following if ahead else [])
+        return fits and bool(spans)
 
-    def _decode(self, groups: list[int], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def _decode(self, groups: list[int], columns: Sequence[str], *, whole: bool = False) -> Iterator[pa.RecordBatch]:
         try:
-            yield from self._parquet.iter_batches(
+            yield from (self._whole if whole else self._parquet).iter_batches(
                 batch_size=self._limits.batch_rows, row_groups=groups, columns=list(columns), use_threads=False
             )
         except READ_ERRORS as exc:
