@@ -16,7 +16,7 @@ define step
 @printf '→ %s …\n' '$(1)'; began=$$(date +%s); $(2); printf '  %s s\n' "$$(( $$(date +%s) - began ))"
 endef
 
-.PHONY: help setup demo test check lint types imports docs docs-check lock clean
+.PHONY: help setup demo test check lint types imports docs docs-check bench quality lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,14 @@ docs: setup ## Generate docs/: event schemas, AsyncAPI, configuration
 docs-check:
 	$(call step,check that generated docs are current,$(BIN)/python docs/generate.py --check)
 
+# ARGS="--quick" or ARGS="--only kernel" print tables and leave docs/benchmarks.md as it is; ARGS="--large --write" adds the 10 GB object.
+bench: setup ## Measure against decoding alone and other tools; writes docs/benchmarks.md (25 minutes, 8 GB below .bench)
+	@$(BIN)/python -m tests.bench $(or $(ARGS),--write)
+
+# ARGS="--quick" or ARGS="--only power" print tables and leave docs/quality.md as it is. `make bench` first, to have the rules compared with the packages.
+quality: setup ## Measure false alarms, power and delays against goals and other rules; writes docs/quality.md (25 minutes)
+	@$(BIN)/python -m tests.quality $(or $(ARGS),--write)
+
 lock: $(VENV)/.uv ## Resolve all dependencies again and write requirements/*.txt (hashed; no registry address in them)
 	@$(UV) lock -q --upgrade
 	@for group in demo dev; do $(UV) export -q --frozen --no-emit-workspace --only-group $$group --no-header --no-annotate -o requirements/$$group.txt > /dev/null; done
@@ -54,9 +62,11 @@ lock: $(VENV)/.uv ## Resolve all dependencies again and write requirements/*.txt
 	  $(UV) export -q --frozen --no-emit-workspace --no-dev --package driftsonde-$$name $$extras --no-header --no-annotate -o requirements/$$name.txt > /dev/null; done
 	@echo 'ministack==1.5.33' | $(UV) pip compile -q --generate-hashes --no-header --no-annotate --universal --python-version 3.11 - -o requirements/emulator.txt
 	@echo 'uv>=0.9' | $(UV) pip compile -q --generate-hashes --no-header --no-annotate --universal --python-version 3.11 - -o requirements/bootstrap.txt
+	@for peer in tests/bench/peers/*/requirements.in; do \
+	  $(UV) pip compile -q --upgrade --generate-hashes --no-header --no-annotate --universal --python-version 3.11 $$peer -o $${peer%.in}.txt; done
 
 clean: ## Remove what make made
-	rm -rf $(VENV) .tools .driftsonde .mypy_cache .ruff_cache .pytest_cache .lint-imports.log
+	rm -rf $(VENV) .tools .driftsonde .bench .mypy_cache .ruff_cache .pytest_cache .lint-imports.log
 
 $(VENV)/.uv: requirements/bootstrap.txt
 	$(call step,make a virtual environment with uv,$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed") if sys.version_info < (3, 11) else None' && $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements/bootstrap.txt)

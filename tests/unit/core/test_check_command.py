@@ -102,7 +102,9 @@ def test_json_has_one_line_per_window(files: Files) -> None:
     assert (moved["status"], moved["kind"], moved["decided_by"], moved["lookback"]) == ("drift", "numeric", "ks", 1)
     assert {check["check"] for check in moved["checks"]} == {"nulls", "invalid", "outside", "ks", "psi"}
     ks = next(check for check in moved["checks"] if check["check"] == "ks")
-    assert set(ks) == {"check", "score", "threshold", "critical", "p_value", "n", "baseline_n", "interval", "bracket", "lookback", "drift"}
+    said = {"check", "method", "score", "threshold", "critical", "p_value", "n", "baseline_n", "interval", "bracket", "certain", "lookback"}
+    assert set(ks) == said | {"drift"}
+    assert ks["certain"]
     assert ks["drift"]
     assert ks["interval"][0] <= ks["score"] <= ks["interval"][1]
     assert (ks["n"], ks["baseline_n"]) == (2_000, 5_000)
@@ -257,3 +259,16 @@ def test_markup_in_column_names_is_shown_as_it_is(files: Files) -> None:
     code, out = run(files, "odd.parquet", reference="odd.parquet")
     assert code == 0
     assert "[red]x[/red]" in out
+
+
+def test_answer_that_binning_leaves_open_is_marked(files: Files) -> None:
+    frame(seed=7, shift=0.25).to_parquet(files.root / "open.parquet")
+    options = ("--columns", "x", "--bins", "16", "--lookback", "1")
+    (line,) = lines(files, *options, "open.parquet")
+    ks = next(check for check in line["columns"]["x"]["checks"] if check["check"] == "ks")
+    assert not ks["certain"]
+    assert ks["bracket"][0] < ks["critical"] <= ks["bracket"][1]
+    out = run(files, *options, "open.parquet")[1]
+    assert f"{ks['score']:.3f} +{ks['bracket'][1] - ks['bracket'][0]:.3f}?" in out
+    assert "?: the exact score lies up to that much higher" in out
+    assert "?:" not in run(files, "--columns", "x", "moved.parquet")[1]

@@ -30,6 +30,7 @@ from driftsonde.core.events import (
     DropRejected,
     Event,
     Fact,
+    FailingCheck,
     ModelHeld,
     ModelPromoted,
     PlanAccepted,
@@ -226,3 +227,32 @@ def test_oversized_fact_loses_counts_then_oldest_drops() -> None:
     assert len(body) <= 200_000
     assert kept.drops
     assert kept.drops[-1] == drops[-1]
+
+
+def test_alarm_of_thousands_of_columns_is_cut_to_the_limit() -> None:
+    names = tuple(f"{n:05}" + "x" * 200 for n in range(5_000))
+    more = tuple(FailingCheck(column=name, check="ks", score=0.3, threshold=0.1, critical=0.1) for name in names[:500])
+    checks = (CHECK.model_copy(update={"baseline_counts": (9,) * 4_000, "window_counts": (9,) * 4_000}),) * 20
+    fact = EXAMPLES["drift.detected"].model_copy(
+        update={"columns": names, "checks": checks, "more": more, "drops": (DROP,) * 200, "failing": 9_000}
+    )
+    body = event(fact).to_json()
+    kept = parse_event(body).data
+    assert isinstance(kept, DriftDetected)
+    assert len(body) <= MAX_BYTES
+    assert kept.columns == names[: len(kept.columns)]
+    assert (len(kept.checks), kept.failing) == (20, 9_000)
+
+
+def test_counts_of_the_smallest_changes_are_left_out_first() -> None:
+    large = CHECK.model_copy(update={"baseline_counts": (12_345,) * 1_500, "window_counts": (12_345,) * 1_500})
+    small = CHECK.model_copy(update={"check": "psi"})
+    fact = EXAMPLES["drift.detected"].model_copy(update={"checks": (large,) * 19 + (small,)})
+    kept = parse_event(event(fact).to_json()).data
+    assert isinstance(kept, DriftDetected)
+    carried = [check.has_counts for check in kept.checks]
+    assert carried[0]
+    assert carried[-1], "a few counts take no room"
+    assert carried[:-1] == sorted(carried[:-1], reverse=True)
+    assert not all(carried)
+    assert kept.drops == (DROP,)

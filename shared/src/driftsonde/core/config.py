@@ -75,6 +75,9 @@ class Policy(Section):
     lookback: int = Field(32, ge=1, le=256, description="Windows merged at most; 1 switches look-back off.")
     clear_after: int = Field(3, ge=1, le=100, description="Quiet windows that end an episode.")
     bad_rows: float = Field(0.01, ge=0, le=1, description="Share of rows that cannot be parsed from which a drop is unreadable.")
+    optional: dict[Literal["js", "hellinger", "chi2", "g", "wasserstein"], Annotated[float, Field(gt=0, le=100)]] = Field(
+        {}, description="Checks that are off by default, with the threshold of each; 0.1 is usual. Each may spend alpha once more."
+    )
 
 
 class Columns(Section):

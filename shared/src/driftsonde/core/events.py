@@ -19,6 +19,9 @@ from driftsonde.core.names import Name, digest
 PREFIX: Final = "driftsonde.v1"
 MAX_BYTES: Final = 200_000
 MAX_DROPS: Final = 200
+MAX_CHECKS: Final = 20
+MAX_MORE: Final = 500
+_FEW_COUNTS: Final = 64  # as many take no room that anything else needs
 
 Verdict = Literal["ok", "warning", "drift", "insufficient", "untrusted"]
 EpisodeKind = Literal["drift", "untrusted"]
@@ -72,23 +75,51 @@ class Shift(Model):
     window: float
 
 
-class CheckResult(Model):
-    """One failing check with everything needed to recompute it. `score`: higher is worse, always."""
+class FailingCheck(Model):
+    """A failing check, in short. `score`: higher is worse, always."""
 
     column: str
-    check: Literal["ks", "psi", "tv", "nulls", "outside", "invalid"]
+    check: Literal["ks", "psi", "tv", "nulls", "outside", "invalid", "js", "hellinger", "chi2", "g", "wasserstein"]
     score: float
     threshold: float
     critical: float = Field(description="The score from which the check alarms; at least the threshold.")
+    lookback: int = Field(1, ge=1, description="How many windows were merged for this result.")
+
+
+class CheckResult(FailingCheck):
+    """A failing check with everything needed to recompute it (docs/statistics.md, "Recompute a verdict yourself")."""
+
+    method: str = Field("", max_length=120, description="How it is computed; one text for each check.")
     p_value: float = Field(ge=0, le=1)
     n: int = Field(ge=0)
     baseline_n: int = Field(ge=0)
     interval: tuple[float, float] = Field(description="95 % confidence interval of the score.")
     bracket: tuple[float, float] | None = Field(None, description="What binning leaves open: the exact score lies within.")
-    lookback: int = Field(1, ge=1, description="How many windows were merged for this result.")
+    certain: bool = Field(True, description="False where the critical value lies within the bracket: the raw values might say otherwise.")
     moved: tuple[Shift, ...] = Field((), description="The bins or levels whose share changed most.")
-    baseline_counts: tuple[int, ...] | None = None
+    baseline_counts: tuple[int, ...] | None = Field(None, description="Of ks by bin, of tv by level, of psi by group.")
     window_counts: tuple[int, ...] | None = None
+    single_valued: tuple[int, ...] | None = Field(
+        None, description="Of ks: the bins that can hold one value only, inside which nothing is open."
+    )
+    counted: int | None = Field(None, ge=0, description="Of nulls, invalid, outside: how many of the window's n values are.")
+    baseline_counted: int | None = Field(
+        None, ge=0, description="Of how many of the baseline's values; of outside: 2 beyond any range, or the levels seen once."
+    )
+    expected: float | None = Field(None, description="Of nulls, invalid, outside: the share that the change is measured from.")
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether it can be recomputed from the event alone."""
+        return self.baseline_counts is not None or self.counted is not None
+
+
+class SketchesRef(Model):
+    """Where the counts of every check are: the stored sketches of the look-back."""
+
+    link: str = Field(description="Below the detector's address; its read API answers while the windows are stored.")
+    windows: int = Field(ge=1, description="How many windows, the judged one included.")
+    digest: str = Field(description="SHA-256 of the sketches' content, oldest first: whether they are still those that were judged.")
 
 
 class Fact(Model):
@@ -106,32 +137,37 @@ class Fact(Model):
         return (self.monitor, self.episode, self.sequence)
 
 
-class DriftDetected(Fact):
-    """The inputs have left the baseline. One per episode."""
+class Alarm(Fact):
+    """Base of what opens an episode: what was seen, and by which rule."""
 
-    TYPE = "drift.detected"
     SOURCE = "detector"
 
     window: WindowRef
     baseline: BaselineRef
     summary: str = Field(description="The verdict in one sentence.")
-    columns: tuple[str, ...] = Field(description="Every drifted column, worst first.")
-    checks: tuple[CheckResult, ...] = Field(max_length=20)
+    columns: tuple[str, ...] = Field(description="Every drifted column, worst first; of thousands, the worst.")
+    checks: tuple[CheckResult, ...] = Field((), max_length=MAX_CHECKS, description="The worst failing checks, with their counts.")
+    more: tuple[FailingCheck, ...] = Field((), max_length=MAX_MORE, description="Further failing checks; their counts are in `sketches`.")
+    failing: int | None = Field(None, ge=0, description="How many checks fail, listed or not.")
+    level: float | None = Field(None, gt=0, lt=1, description="What each check may spend: alpha / (5 x columns x look-backs).")
+    margin: float | None = Field(None, ge=0, le=1, description="Share of a threshold that a change must surely exceed.")
+    psi_bins: int | None = Field(None, ge=1, description="Groups that psi is taken over.")
+    sketches: SketchesRef | None = None
+
+
+class DriftDetected(Alarm):
+    """The inputs have left the baseline. One per episode."""
+
+    TYPE = "drift.detected"
+
     drops: tuple[DropRef, ...] = Field((), max_length=MAX_DROPS, description="The drops of the look-back, oldest first.")
     trainable: bool = Field(True, description="False when nulls or invalid values rose, or only unseen ones: fix the data instead.")
 
 
-class DataUntrusted(Fact):
+class DataUntrusted(Alarm):
     """The data itself is broken: people are told, nothing is trained on it."""
 
     TYPE = "data.untrusted"
-    SOURCE = "detector"
-
-    window: WindowRef
-    baseline: BaselineRef
-    summary: str
-    columns: tuple[str, ...]
-    checks: tuple[CheckResult, ...] = Field((), max_length=20)
 
 
 class DriftResolved(Fact):
@@ -344,7 +380,7 @@ class Event(Model):
         return f"{self.type}.{self.subject}"
 
     def to_json(self) -> bytes:
-        """Serialise; at most 200 KB. Of a fact that would be larger, full counts go first, then the oldest drops.
+        """Serialise; at most 200 KB. Of a fact that would be larger, counts go first, then lists are cut.
 
         Raises:
             ValueError: if the event is over the limit all the same, which its other fields' bounds make impossible.
@@ -360,16 +396,29 @@ class Event(Model):
 
 
 def _smaller(event: Event) -> Iterator[Event]:
-    """Yield ever smaller versions of an event."""
+    """Yield ever smaller versions of an event: counts go first, those of the least change before others; they are stored elsewhere."""
     data = event.data
-    if isinstance(data, DriftDetected | DataUntrusted):
-        bare = tuple(check.model_copy(update={"baseline_counts": None, "window_counts": None}) for check in data.checks)
-        data = data.model_copy(update={"checks": bare})
-        yield event.model_copy(update={"data": data})
-    drops: tuple[DropRef, ...] = getattr(data, "drops", ())
-    while drops:
-        drops = drops[len(drops) // 2 + 1 :]
-        yield event.model_copy(update={"data": data.model_copy(update={"drops": drops})})
+    for field, keep in (("checks", None), ("more", 0), ("drops", 0), ("columns", 1)):
+        for fewer in _without_counts(getattr(data, field, ())) if keep is None else _halved(getattr(data, field, ()), keep, field):
+            data = data.model_copy(update={field: fewer})
+            yield event.model_copy(update={"data": data})
+
+
+def _without_counts(checks: tuple[CheckResult, ...]) -> Iterator[tuple[CheckResult, ...]]:
+    """Take the counts away, one check after the other."""
+    nothing = {"baseline_counts": None, "window_counts": None, "single_valued": None}
+    for place in reversed(range(len(checks))):
+        if len(checks[place].window_counts or ()) > _FEW_COUNTS:
+            checks = (*checks[:place], checks[place].model_copy(update=nothing), *checks[place + 1 :])
+            yield checks
+
+
+def _halved(items: tuple[object, ...], keep: int, field: str) -> Iterator[tuple[object, ...]]:
+    """Leave out one half after the other: of drops the oldest, of anything else the last."""
+    while len(items) > keep:
+        half = len(items) // 2
+        items = items[half + 1 :] if field == "drops" else items[: max(half, keep)]
+        yield items
 
 
 def parse_event(body: bytes) -> Event:

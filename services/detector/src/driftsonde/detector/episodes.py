@@ -58,7 +58,7 @@ def _open(done: Pass, change: Opened) -> None:
     fact = announce(
         done.monitor.name, change.number, judged.verdict, judged.window, done.baseline,
         reference(done.connection, done.monitor.name, done.version), done.sketches(judged.history), _drops(done, judged.history),
-        done.parameters.psi_bins,
+        done.parameters,
     )  # fmt: skip
     (event_id,) = done.outbox.add(done.connection, [fact])
     done.connection.execute(

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote
 
-from driftsonde.core.drift.checks import Check, grouped, largest_moves
+from driftsonde.core.drift.checks import METHODS, Check, largest_moves
 from driftsonde.core.drift.lookback import merged_column
+from driftsonde.core.drift.policy import Parameters
+from driftsonde.core.drift.recompute import Evidence, evidence
 from driftsonde.core.drift.verdict import ColumnVerdict, Verdict
-from driftsonde.core.events import BaselineRef, CheckResult, DataUntrusted, DriftDetected, DropRef, Shift, WindowRef
+from driftsonde.core.events import (
+    MAX_CHECKS,
+    MAX_MORE,
+    BaselineRef,
+    CheckResult,
+    DataUntrusted,
+    DriftDetected,
+    DropRef,
+    FailingCheck,
+    Shift,
+    SketchesRef,
+    WindowRef,
+)
 from driftsonde.core.monitoring.baseline import FrozenBaseline
+from driftsonde.core.sketch.codec import digest_tables
 from driftsonde.core.sketch.table import TableSketch
 
-MAX_CHECKS = 20
 _FINITE = 1e9
 
 
 def announce(
     monitor: str, episode: int, verdict: Verdict, window: WindowRef, baseline: FrozenBaseline, reference: BaselineRef,
-    history: Sequence[TableSketch], drops: Sequence[DropRef], psi_bins: int,
+    history: Sequence[TableSketch], drops: Sequence[DropRef], parameters: Parameters,
 ) -> DriftDetected | DataUntrusted:  # fmt: skip
     """Return the event that opens an episode.
 
@@ -26,15 +41,24 @@ def announce(
         history: sketches of the look-back, oldest first, the judged window last.
     """
     failing = _failing(verdict)
-    checks = tuple(_result(baseline, column, check, history, psi_bins) for column, check in failing[:MAX_CHECKS])
+    checks = tuple(_result(baseline, column, check, history, parameters.psi_bins) for column, check in failing[:MAX_CHECKS])
+    more = tuple(FailingCheck(**_brief(column, check)) for column, check in failing[MAX_CHECKS : MAX_CHECKS + MAX_MORE])
     columns = tuple(dict.fromkeys([*(column.name for column, _ in failing), *(c.name for c in verdict.columns if c.alarms)]))
     common: dict[str, Any] = {
         "monitor": monitor, "episode": episode, "sequence": 1, "window": window, "baseline": reference,
-        "summary": summarise(verdict), "columns": columns, "checks": checks,
+        "summary": summarise(verdict), "columns": columns, "checks": checks, "more": more, "failing": len(failing),
+        "level": verdict.level, "margin": parameters.margin, "psi_bins": parameters.psi_bins,
+        "sketches": sketches_of(monitor, window.id, history),
     }  # fmt: skip
     if verdict.word == "untrusted":
         return DataUntrusted(**common)
     return DriftDetected(**common, drops=tuple(drops), trainable=verdict.trainable)
+
+
+def sketches_of(monitor: str, window: str, history: Sequence[TableSketch]) -> SketchesRef:
+    """Say where the sketches of a look-back are, and what they are."""
+    link = f"/api/monitors/{monitor}/sketches?window={quote(window, safe='')}&lookback={len(history)}"
+    return SketchesRef(link=link, windows=len(history), digest=digest_tables(history))
 
 
 def summarise(verdict: Verdict) -> str:
@@ -72,14 +96,26 @@ def _failing(verdict: Verdict) -> list[tuple[ColumnVerdict, Check]]:
 def _result(baseline: FrozenBaseline, verdict: ColumnVerdict, check: Check, history: Sequence[TableSketch], psi_bins: int) -> CheckResult:
     column = baseline.by_name[verdict.name]
     sketch = merged_column(history, verdict.name, check.lookback)
-    before, after = column.sketch.counts, sketch.counts
-    if check.name == "psi":
-        before, after = grouped(column, after, psi_bins)
-    counts = {"baseline_counts": tuple(before.tolist()), "window_counts": tuple(after.tolist())} if not check.is_share else {}
     # A share check says how many values are missing or wrong; which of the others moved would only distract.
     moved = () if check.is_share else tuple(Shift(label=label[:200], baseline=b, window=w) for label, b, w in largest_moves(column, sketch))
     return CheckResult(
-        column=verdict.name, check=check.name, score=check.score, threshold=check.threshold, critical=min(check.critical, _FINITE),
-        p_value=check.p_value, n=check.n, baseline_n=check.m, interval=check.interval, bracket=check.bracket,
-        lookback=check.lookback, moved=moved, **counts,
+        **_brief(verdict, check), method=METHODS.get(check.name, ""), p_value=check.p_value, n=check.n, baseline_n=check.m,
+        interval=check.interval, bracket=check.bracket, certain=check.certain, moved=moved,
+        **_counts(evidence(column, sketch, check.name, psi_bins)),
     )  # fmt: skip
+
+
+def _brief(verdict: ColumnVerdict, check: Check) -> dict[str, Any]:
+    return {
+        "column": verdict.name, "check": check.name, "score": check.score, "threshold": check.threshold,
+        "critical": min(check.critical, _FINITE), "lookback": check.lookback,
+    }  # fmt: skip
+
+
+def _counts(found: Evidence) -> dict[str, Any]:
+    """Return what a check is computed from as fields of its result."""
+    if found.share is not None:
+        share = found.share
+        return {"counted": share.counted, "baseline_counted": share.baseline_counted, "expected": share.expected}
+    counts = {"baseline_counts": found.baseline, "window_counts": found.window}
+    return counts | ({"single_valued": found.single_valued} if found.single_valued else {})

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from driftsonde.core import config
 from driftsonde.core.building import BuildOptions
-from driftsonde.core.drift.policy import Parameters, Thresholds
+from driftsonde.core.parameters import parameters_of
 
-
-def parameters_of(policy: config.Policy) -> Parameters:
-    """Return how a monitor's windows are judged."""
-    return Parameters(
-        alpha=policy.alpha, margin=policy.margin, thresholds=_thresholds(policy.thresholds),
-        columns={name: _thresholds(own) for name, own in policy.columns.items()}, psi_bins=policy.psi_bins,
-        min_rows=policy.min_rows, lookback=policy.lookback, bad_rows=policy.bad_rows,
-    )  # fmt: skip
+__all__ = ["build_options", "parameters_of"]
 
 
 def build_options(monitor: config.Monitor, *, calibrate: bool) -> BuildOptions:
@@ -26,7 +19,3 @@ def build_options(monitor: config.Monitor, *, calibrate: bool) -> BuildOptions:
         bins=how.bins, max_categories=how.max_categories, only=only, ignore=ignore, categorical=columns.categorical,
         backtest=config.parse_backtest(how.backtest) if how.backtest and calibrate else None, parameters=parameters_of(monitor.policy),
     )  # fmt: skip
-
-
-def _thresholds(section: config.Thresholds) -> Thresholds:
-    return Thresholds(**section.model_dump())

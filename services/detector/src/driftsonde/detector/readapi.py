@@ -1,8 +1,9 @@
-"""The read API: monitors, their windows, and the timeline, as JSON."""
+"""The read API: monitors, their windows, the timeline, and the sketches from which a verdict can be computed again."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -10,18 +11,18 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from driftsonde.core.config import Config
+from driftsonde.core.config import Config, Monitor
 from driftsonde.core.store.engine import Database
-from driftsonde.detector import store
+from driftsonde.detector import store, stored
 
 _PAGE = 500
 
 
 def routes(database: Database, config: Config) -> list[Route]:
-    """Return /api/monitors, /api/monitors/{name}/windows and /api/timeline."""
+    """Return /api/monitors, what is below /api/monitors/{name}, and /api/timeline."""
 
     async def monitors(_request: Request) -> Response:
-        return JSONResponse(await database.look(_monitors, [monitor.name for monitor in config.monitors]))
+        return JSONResponse(await database.look(_monitors, config.monitors))
 
     async def windows(request: Request) -> Response:
         name = request.path_params["name"]
@@ -39,12 +40,13 @@ def routes(database: Database, config: Config) -> list[Route]:
     return [
         Route("/api/monitors", monitors),
         Route("/api/monitors/{name}/windows", windows),
+        *stored.routes(database),
         Route("/api/timeline", timeline),
     ]
 
 
-def _monitors(connection: Connection, names: list[str]) -> list[dict[str, Any]]:
-    return [_monitor(connection, name) for name in names]
+def _monitors(connection: Connection, monitors: Sequence[Monitor]) -> list[dict[str, Any]]:
+    return [_monitor(connection, monitor.name) | {"policy": monitor.policy.model_dump(mode="json")} for monitor in monitors]
 
 
 def _monitor(connection: Connection, name: str) -> dict[str, Any]:
@@ -81,6 +83,7 @@ def _windows(connection: Connection, name: str) -> list[dict[str, Any]]:
     return [
         {
             "id": row.id, "baseline": row.baseline, "verdict": row.verdict, "revision": row.revision, "rows": row.rows,
+            "start": row.start and row.start.isoformat(), "end": row.end and row.end.isoformat(),
             "first_drop": row.first_drop and row.first_drop.isoformat(), "judged_at": row.judged_at and row.judged_at.isoformat(),
             **(json.loads(row.detail) if row.detail else {}),
         }

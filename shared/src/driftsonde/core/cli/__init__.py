@@ -46,10 +46,13 @@ def _service_command(name: str) -> Callable[..., None]:
 
 
 def _register() -> None:
-    from driftsonde.core.cli import baseline, check, configuration, demo, status, up
+    from driftsonde.core.cli import backtest, baseline, budget, check, configuration, demo, status, up, verify
 
     app.command("init")(configuration.init)
     app.command("check")(check.check)
+    app.command("backtest")(backtest.backtest)
+    app.command("budget")(budget.budget)
+    app.command("verify")(verify.verify)
     baseline_app.command("build")(baseline.build)
     config_app.command("check")(configuration.check)
     app.command("up")(up.up)

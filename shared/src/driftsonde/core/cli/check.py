@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"ok": 0, "warning": 0, "drift": 3, "untrusted": 4, "insufficient": 5}
 _SEVERITY = ("ok", "warning", "insufficient", "drift", "untrusted")
-_COLORS = {"ok": "green", "warning": "yellow", "drift": "bold red", "untrusted": "bold magenta", "insufficient": "cyan"}
+COLORS = {"ok": "green", "warning": "yellow", "drift": "bold red", "untrusted": "bold magenta", "insufficient": "cyan"}
 
 
 def check(
@@ -46,17 +47,14 @@ def check(
     from driftsonde.core.api import Parameters, judge
 
     for path in (baseline, *files):
-        _open(path).close()
+        open_file(path).close()
     parameters = Parameters(alpha=alpha, lookback=lookback)
     names = {"only": _split(columns), "ignore": _split(ignore), "categorical": _split(categorical)}
-    try:
-        frozen = _baseline(baseline, bins=bins, backtest=parse_backtest(backtest) if backtest else None, parameters=parameters, **names)
-    except ValueError as exc:
-        raise DriftsondeError(f"{baseline}: {exc}") from exc
+    frozen = frozen_of(baseline, bins=bins, backtest=_calibration(baseline, backtest), parameters=parameters, **names)
     history: list[Sketch] = []
     worst = "ok"
     for path in files:
-        sketch = _sketch(frozen, path)
+        sketch = sketch_of(frozen, path)
         verdict = judge(frozen, [*history[1 - lookback :], sketch] if lookback > 1 else [sketch], parameters)
         if verdict.word != "untrusted":
             history.append(sketch)
@@ -70,6 +68,8 @@ def check(
 
 def as_line(window: str, verdict: Verdict) -> dict[str, Any]:
     """Return a verdict in the shape of `--json`."""
+    from driftsonde.core.drift.checks import METHODS
+
     return {
         "window": window,
         "verdict": verdict.word,
@@ -83,9 +83,9 @@ def as_line(window: str, verdict: Verdict) -> dict[str, Any]:
                 "lookback": column.lookback,
                 "checks": [
                     {
-                        "check": check.name, "score": check.score, "threshold": check.threshold, "critical": check.critical,
+                        "check": check.name, "method": METHODS.get(check.name, ""), "score": check.score, "threshold": check.threshold, "critical": check.critical,
                         "p_value": check.p_value, "n": check.n, "baseline_n": check.m, "interval": check.interval,
-                        "bracket": check.bracket, "lookback": check.lookback, "drift": check.drift,
+                        "bracket": check.bracket, "certain": check.certain, "lookback": check.lookback, "drift": check.drift,
                     }
                     for check in column.checks
                 ],
@@ -97,17 +97,36 @@ def as_line(window: str, verdict: Verdict) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _calibration(baseline: Path, text: str | None) -> int | tuple[str, timedelta] | None:
+    try:
+        return parse_backtest(text) if text else None
+    except ValueError as exc:
+        raise DriftsondeError(f"{baseline}: {exc}") from exc
+
+
 def _split(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text else ()
+
+
+def frozen_of(path: Path, *, categorical: tuple[str, ...] = (), **options: Any) -> Baseline:
+    """Return the baseline that a file holds, or is the data of.
+
+    Raises:
+        DriftsondeError: if it is neither, or `options` cannot be followed.
+    """
+    try:
+        return _baseline(path, categorical=categorical, **options)
+    except ValueError as exc:
+        raise DriftsondeError(f"{path}: {exc}") from exc
 
 
 def _baseline(path: Path, *, categorical: tuple[str, ...], **options: Any) -> Baseline:
     from driftsonde.core.api import Baseline
 
-    with _open(path) as file:
+    with open_file(path) as file:
         head = file.read(3)
     if head == b"DSK":
-        if categorical or options["backtest"] or options["only"] or options["ignore"]:
+        if categorical or any(options.get(name) for name in ("backtest", "only", "ignore")):
             raise DriftsondeError(
                 f"{path} is frozen: columns and thresholds were chosen by `baseline build`; give its data instead to choose again"
             )
@@ -115,7 +134,12 @@ def _baseline(path: Path, *, categorical: tuple[str, ...], **options: Any) -> Ba
     return Baseline.build(_batches(path, text=categorical), categorical=categorical, **options)
 
 
-def _open(path: Path) -> Any:
+def open_file(path: Path) -> BinaryIO:
+    """Open a file to read.
+
+    Raises:
+        DriftsondeError: if it cannot be.
+    """
     try:
         return path.open("rb")
     except OSError as exc:
@@ -128,7 +152,8 @@ def _batches(path: Path, *, text: tuple[str, ...]) -> Callable[[], Iterator[pa.R
     return lambda: open_table(LocalSource(path), text=text).batches()
 
 
-def _sketch(baseline: Baseline, path: Path) -> Sketch:
+def sketch_of(baseline: Baseline, path: Path) -> Sketch:
+    """Count a file; one that cannot be read is a window with an unreadable drop."""
     from driftsonde.core.counting import count_object
     from driftsonde.core.readers import LocalSource
 
@@ -146,7 +171,7 @@ def _show(path: Path, verdict: Verdict, sketch: Sketch) -> None:
     from rich.table import Table
 
     console, baseline = Console(), sketch.baseline
-    color = _COLORS[verdict.word]
+    color = COLORS[verdict.word]
     console.print(f"\n[bold]{path}[/bold]  {verdict.rows:,} rows  →  [{color}]{verdict.word}[/{color}]", highlight=False)
     if verdict.word == "drift" and not verdict.trainable:
         console.print("  missing, invalid or unseen values rose: fix the data rather than retrain", style="red", highlight=False)
@@ -162,6 +187,8 @@ def _show(path: Path, verdict: Verdict, sketch: Sketch) -> None:
     notes += [f"new column, not tested: {name}" for name in verdict.new]
     if not baseline.windows:
         notes.append("thresholds are not calibrated; --backtest learns them from the baseline's own windows")
+    if any(not check.certain for column in verdict.columns if (check := _shown(column)) is not None):
+        notes.append("?: the exact score lies up to that much higher, on the other side of what alarms; a baseline with more --bins tells")
     for note in notes:
         console.print(f"  {note}", style="dim", markup=False, highlight=False)
 
@@ -169,16 +196,28 @@ def _show(path: Path, verdict: Verdict, sketch: Sketch) -> None:
 def _row(column: ColumnVerdict, sketch: Sketch) -> list[Any]:
     from rich.text import Text
 
-    shown = max(column.checks, key=lambda check: (check.drift, check.score / check.critical, not check.is_share), default=None)
+    shown = _shown(column)
     style = "bold red" if column.alarms else {"suspect": "yellow", "ok": "green"}.get(column.status, "dim")
     name, status = Text(column.name), Text(column.status, style=style)
     if shown is None:
         return [name, status, "", "", "", "", "", ""]
     moved = _moved(column, shown, sketch) if column.failing else ""
     return [
-        name, status, shown.name, f"{shown.score:.3f}", f"{shown.critical:.3f}", f"{shown.p_value:.1e}", str(shown.lookback),
+        name, status, shown.name, _score(shown), f"{shown.critical:.3f}", f"{shown.p_value:.1e}", str(shown.lookback),
         Text(moved),
     ]  # fmt: skip
+
+
+def _shown(column: ColumnVerdict) -> Check | None:
+    """Return the check that says most of a column."""
+    return max(column.checks, key=lambda check: (check.drift, check.score / check.critical, not check.is_share), default=None)
+
+
+def _score(check: Check) -> str:
+    """Write a score; where binning leaves the answer open, with how much it leaves open."""
+    if check.bracket is None or check.certain:
+        return f"{check.score:.3f}"
+    return f"{check.score:.3f} +{check.bracket.upper - check.bracket.lower:.3f}?"
 
 
 def _moved(column: ColumnVerdict, check: Check, sketch: Sketch) -> str:

@@ -1,32 +1,23 @@
 """Checks that are off unless asked for: measures that other tools report, on the same counts.
 
-They see one window at a time, and each has a false-alarm account of its own: what one of them spends is not taken from the checks
-that decide by default, nor from another of them. None of the distances has a law for "at most so much", so they alarm when the
-effect reaches its threshold *and* the counts surely changed at all.
+They see one window at a time, and each has a false-alarm account of its own: alpha per window over all columns. What one of them
+spends is not taken from the checks that decide by default, nor from another of them.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
 from driftsonde.core.drift import special
-from driftsonde.core.sketch.counts import Counts, Floats
-
-OptionalName = Literal["js", "hellinger", "chi2", "g", "wasserstein"]
-OPTIONAL: Final[tuple[OptionalName, ...]] = ("js", "hellinger", "chi2", "g", "wasserstein")
-
-THRESHOLDS: Final[dict[OptionalName, float]] = {"js": 0.1, "hellinger": 0.1, "chi2": 0.1, "g": 0.1, "wasserstein": 0.1}
-"""Of the distances; of chi2 and g for the effect size w (Cohen 1988: 0.1 is small); of wasserstein in standard deviations."""
-
-METHODS: Final[dict[OptionalName, str]] = {
-    "js": "Jensen–Shannon distance, base 2; chi-squared test",
-    "hellinger": "Hellinger distance; chi-squared test",
-    "chi2": "Pearson's chi-squared test of homogeneity",
-    "g": "G-test of homogeneity",
-    "wasserstein": "Wasserstein distance over the baseline's standard deviation, from bins; chi-squared test",
-}
+from driftsonde.core.drift.checks import Check, OptionalName, grouped
+from driftsonde.core.drift.ks import effective_size, ks_margin, ks_p_value
+from driftsonde.core.sketch.column import ColumnBaseline
+from driftsonde.core.sketch.counts import ColumnSketch, Counts, Floats
+from driftsonde.core.sketch.numeric import NumericBins
 
 
 class Homogeneity(NamedTuple):
@@ -94,10 +85,8 @@ def wasserstein(edges: Floats, baseline: Counts, window: Counts) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):  # where the lines cross, two triangles
         crossed = (left**2 + right**2) / (np.abs(left) + np.abs(right)) / 2
     area = float(np.sum(width * np.where(same, (np.abs(left) + np.abs(right)) / 2, crossed)))
-    middles = np.concatenate([[finite[0]], (finite[:-1] + finite[1:]) / 2, [finite[-1]]])
-    mean = float(np.average(middles, weights=baseline))
-    deviation = float(np.sqrt(np.average((middles - mean) ** 2, weights=baseline)))
-    return area / deviation if deviation else (0.0 if area == 0.0 else np.inf)
+    deviation = _deviation(_middles(edges), baseline)
+    return area / deviation if deviation else (0.0 if area == 0.0 else math.inf)
 
 
 def _contingency(baseline: Counts, window: Counts) -> tuple[Floats, Floats]:
@@ -108,3 +97,74 @@ def _contingency(baseline: Counts, window: Counts) -> tuple[Floats, Floats]:
 
 def _tested(statistic: float, freedom: int) -> Homogeneity:
     return Homogeneity(statistic, freedom, float(special.chdtrc(freedom, statistic)) if freedom else 1.0)
+
+
+class _Measured(NamedTuple):
+    """A score, the score from which it is surely no chance, and the p-value of "nothing changed"."""
+
+    score: float
+    surely: float
+    p_value: float
+
+
+def optional_checks(
+    column: ColumnBaseline, window: ColumnSketch, thresholds: Mapping[OptionalName, float], *, level: float, min_rows: int, psi_bins: int
+) -> Iterator[Check]:
+    """Run the checks that were asked for, on one column of one window.
+
+    A check alarms when its effect reaches the threshold and could not be chance: for Jensen–Shannon and Hellinger 8 n_e times the
+    squared distance (in nats) follows chi-squared when nothing changed, as the statistics of chi2 and g do; the Wasserstein
+    distance is at most the Dvoretzky–Kiefer–Wolfowitz–Massart margin times the range.
+
+    Args:
+        thresholds: by check; in distances, in Cohen's w for chi2 and g, in standard deviations for wasserstein.
+        level: the false-alarm probability that each may spend on this column.
+    """
+    n, m = window.valid, column.sketch.valid
+    if column.bins is None or not m or n < max(min_rows, 1):
+        return
+    for name, threshold in thresholds.items():
+        if name == "wasserstein" and not isinstance(column.bins, NumericBins):
+            continue
+        found = _measure(name, column, window, level, psi_bins)
+        critical = max(threshold, found.surely)
+        yield Check(
+            name, found.score, threshold, critical, found.p_value, found.p_value, n, m, (found.score, found.score), None,
+            found.score >= critical,
+        )  # fmt: skip
+
+
+def _measure(name: OptionalName, column: ColumnBaseline, window: ColumnSketch, level: float, psi_bins: int) -> _Measured:
+    n, m = window.valid, column.sketch.valid
+    if isinstance(column.bins, NumericBins) and name == "wasserstein":
+        score = wasserstein(column.bins.edges, column.sketch.counts, window.counts)
+        spread = _spread(column.bins.edges, column.sketch.counts)
+        reach = score / spread if spread else 0.0
+        return _Measured(score, float(ks_margin(n, m, level)) * spread, float(ks_p_value(reach, n, m)))
+    baseline, counts = grouped(column, window.counts, psi_bins)
+    freedom = max(len(baseline) - 1, 0)
+    quantile = float(special.chdtri(freedom, level)) if freedom else 0.0
+    if name in ("chi2", "g"):
+        test = (chi2_test if name == "chi2" else g_test)(baseline, counts)
+        surely = effect_size(test._replace(statistic=float(special.chdtri(test.freedom, level))), n, m) if test.freedom else 0.0
+        return _Measured(effect_size(test, n, m), surely, test.p_value)
+    score = js_distance(baseline, counts) if name == "js" else hellinger_distance(baseline, counts)
+    scale = 8 * float(effective_size(n, m)) * (math.log(2) if name == "js" else 1.0)
+    return _Measured(score, math.sqrt(quantile / scale), _tested(scale * score**2, freedom).p_value)
+
+
+def _spread(edges: Floats, baseline: Counts) -> float:
+    """Return the baseline's range in its standard deviations."""
+    middles = _middles(edges)
+    deviation = _deviation(middles, baseline)
+    return float((middles[-1] - middles[0]) / deviation) if deviation else 0.0
+
+
+def _middles(edges: Floats) -> Floats:
+    finite = np.where(np.isfinite(edges), edges, edges[1])
+    return np.concatenate([[finite[0]], (finite[:-1] + finite[1:]) / 2, [finite[-1]]])
+
+
+def _deviation(middles: Floats, baseline: Counts) -> float:
+    mean = float(np.average(middles, weights=baseline))
+    return float(np.sqrt(np.average((middles - mean) ** 2, weights=baseline)))

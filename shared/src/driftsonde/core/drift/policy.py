@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from driftsonde.core.drift.checks import OptionalName
 from driftsonde.core.sketch.column import ColumnBaseline
 
 HYPOTHESES = 5
@@ -35,6 +36,7 @@ class Parameters:
         min_rows: valid values that a distribution check needs.
         lookback: windows that are merged at most.
         bad_rows: the share of unparseable rows beyond which a window is untrusted.
+        optional: checks that are off by default, with the threshold of each.
     """
 
     alpha: float = 0.001
@@ -45,6 +47,7 @@ class Parameters:
     min_rows: int = 100
     lookback: int = 32
     bad_rows: float = 0.01
+    optional: Mapping[OptionalName, float] = field(default_factory=dict)
 
     def scales(self) -> list[int]:
         """Return how many windows are merged in turn: the powers of two up to `lookback`."""
@@ -53,6 +56,10 @@ class Parameters:
     def level(self, columns: int) -> float:
         """Return what each check may spend: alpha / (5 × columns × scales), Bonferroni's union bound."""
         return self.alpha / (HYPOTHESES * max(columns, 1) * len(self.scales()))
+
+    def optional_level(self, columns: int) -> float:
+        """Return what an optional check may spend on a column: it sees one window at a time, and has an account of its own."""
+        return self.alpha / max(columns, 1)
 
     def thresholds_of(self, column: ColumnBaseline) -> Thresholds:
         """Return a column's thresholds: its own or the common ones, raised where the baseline's own windows vary more."""

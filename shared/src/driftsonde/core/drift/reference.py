@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from driftsonde.core.drift.checks import OUTSIDE_OF_RANGE
 from driftsonde.core.drift.ks import ks_critical, ks_distance, ks_margin, ks_p_value
 from driftsonde.core.drift.policy import Parameters
 from driftsonde.core.drift.psi import level_groups, numeric_groups, psi, psi_critical, psi_p_value
@@ -25,7 +26,6 @@ NULLS, INVALID, OUTSIDE, DISTANCE, PSI = range(5)
 ROWS: Final = ("nulls", "invalid", "outside", "distance", "psi")
 """Their thresholds' names."""
 
-_OUTSIDE_OF_RANGE = 2  # of m rows: what lies beyond the minimum and the maximum of m values is 2 / (m + 1) on average
 _95 = 0.05
 _Z_95 = 1.959963984540054
 _SHARES = slice(NULLS, DISTANCE)
@@ -159,7 +159,7 @@ class Reference:
         )
         self.valid = valid
         singletons = np.array([column.singletons for column in columns], dtype=np.int64)
-        known = np.array([nulls, invalid, np.minimum(valid, np.where(self.is_numeric, _OUTSIDE_OF_RANGE, singletons))])
+        known = np.array([nulls, invalid, np.minimum(valid, np.where(self.is_numeric, OUTSIDE_OF_RANGE, singletons))])
         of = np.array([rows, rows - nulls, valid])
         self.m = np.concatenate([of, [valid, valid]])
         self._share_there = self._share_shapes & (of > 0)

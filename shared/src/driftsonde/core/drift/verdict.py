@@ -11,6 +11,7 @@ import numpy as np
 from driftsonde.core.drift.checks import Check, CheckName
 from driftsonde.core.drift.ks import Bracket
 from driftsonde.core.drift.lookback import History, Outcome, look_back
+from driftsonde.core.drift.optional import optional_checks
 from driftsonde.core.drift.policy import Parameters
 from driftsonde.core.drift.reference import DISTANCE, PSI, ROWS, Reference, thresholds_table
 from driftsonde.core.sketch.column import ColumnBaseline, Kind
@@ -76,7 +77,7 @@ class Verdict:
         When only the quality of the values changed, or changed too, the data needs fixing, not the model.
         """
         failing = [check.name for column in self.columns for check in column.failing]
-        moved = any(name in ("ks", "tv", "psi") for name in failing)
+        moved = any(name not in ("nulls", "invalid", "outside") for name in failing)
         return self.word == "drift" and moved and not any(name in ("nulls", "invalid") for name in failing)
 
 
@@ -94,12 +95,13 @@ class Judge:
         self._reference = Reference(columns, parameters.psi_bins)
         self._thresholds = thresholds_table(columns, parameters)
 
-    def window(self, windows: Sequence[TableSketch]) -> Verdict:
+    def window(self, windows: Sequence[TableSketch], *, described: bool = True) -> Verdict:
         """Judge the last of `windows`.
 
         Args:
             windows: sketches over the baseline in window order, oldest first, the judged one last. Untrusted windows of the
                 past must have been left out; insufficient ones take part.
+            described: whether columns come with their checks; without them it takes half as long.
 
         Raises:
             ValueError: if there is no window.
@@ -108,22 +110,33 @@ class Judge:
             raise ValueError("no window to judge")
         current, history = windows[-1], History(windows[-self.parameters.lookback :])
         outcome = look_back(self._reference, history, self._thresholds, self.parameters, self.level)
-        columns = tuple(self._columns(current, history, outcome))
+        columns = tuple(self._columns(current, history, outcome, described=described))
         broken = tuple(_broken(current, columns, self.parameters))
         return Verdict(_word(current, columns, broken), current.rows, columns, tuple(sorted(current.new)), broken, self.level)
 
-    def _columns(self, current: TableSketch, history: History, outcome: Outcome) -> Iterator[ColumnVerdict]:
+    def _columns(self, current: TableSketch, history: History, outcome: Outcome, *, described: bool) -> Iterator[ColumnVerdict]:
         statuses = self._statuses(current, history, outcome)
-        checks = self._checks(outcome)
+        checks = self._checks(outcome) if described else [()] * len(statuses)
         for place, column in enumerate(self._reference.columns):
             if not history.has[place]:
                 yield ColumnVerdict(column.name, column.kind, statuses[place])
                 continue
-            mine = checks[place]
+            more = tuple(self._optional(column, current))
+            mine, status = (*checks[place], *more), statuses[place]
+            if status != "type_changed" and any(check.drift for check in more):
+                status = "drift"
             decided = next((check for check in mine if check.drift), None)
             yield ColumnVerdict(
-                column.name, column.kind, statuses[place], mine, decided.name if decided else None, decided.lookback if decided else None
+                column.name, column.kind, status, mine, decided.name if decided else None, decided.lookback if decided else None
             )
+
+    def _optional(self, column: ColumnBaseline, current: TableSketch) -> Iterator[Check]:
+        policy = self.parameters
+        if policy.optional:
+            yield from optional_checks(
+                column, current.column(column.name), policy.optional, level=policy.optional_level(len(self._reference.columns)),
+                min_rows=policy.min_rows, psi_bins=policy.psi_bins,
+            )  # fmt: skip
 
     def _statuses(self, current: TableSketch, history: History, outcome: Outcome) -> list[Status]:
         """Say what each column's checks amount to; the last that holds counts."""

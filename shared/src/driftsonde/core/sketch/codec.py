@@ -7,10 +7,11 @@ are nearly all zero and take no room once compressed, nor do the empty bins of a
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import threading
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import zstandard
@@ -177,6 +178,18 @@ class Reader:
 
 def encode_table(sketch: TableSketch) -> bytes:
     """Serialise; the same counts give the same bytes."""
+    return _write_table(sketch).finish()
+
+
+def digest_tables(sketches: Iterable[TableSketch]) -> str:
+    """Return the SHA-256 of sketches' content in their order, hexadecimal; it does not depend on how they are compressed."""
+    found = hashlib.sha256()
+    for sketch in sketches:
+        found.update(_write_table(sketch).payload)
+    return found.hexdigest()
+
+
+def _write_table(sketch: TableSketch) -> Writer:
     out = Writer()
     out.text("table")
     out.text(sketch.layout.baseline)
@@ -185,7 +198,7 @@ def encode_table(sketch: TableSketch) -> bytes:
     out.texts(sorted(sketch.new))
     for counts in (sketch.counts, sketch.nulls, sketch.invalid):
         out.counts(counts)
-    return out.finish()
+    return out
 
 
 def decode_table(data: bytes, layout: Layout) -> TableSketch:
