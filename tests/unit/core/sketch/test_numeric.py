@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -134,3 +135,36 @@ def test_labels_tell_ranges_and_single_values_apart() -> None:
     constant: NDArray[np.float64] = np.full(10, 7.0)
     assert [fit(constant, 64).label(index) for index in range(3)] == ["< 7", "= 7", "> 7"]
     assert [NumericBins(np.array([0.0, 1.0, 2.0])).label(index) for index in range(4)] == ["< 0", "(0, 1]", "(1, 2]", "> 2"]
+
+
+NARROW = [np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64, np.float16, np.float32, np.float64]
+
+
+@settings(STEADY, max_examples=200)
+@given(values, st.sampled_from(NARROW), st.lists(st.integers(-200, 70_000), min_size=1, max_size=50), st.booleans())
+def test_narrow_types_count_as_the_floats_they_are(
+    baseline: list[float], dtype: type, data: list[int], long: bool
+) -> None:  # hypothesis gives it by place
+    frozen = fit(np.array(baseline), 16)
+    with np.errstate(all="ignore"):
+        narrow: NDArray[Any] = np.array(data).astype(dtype)
+    narrow = np.tile(narrow, 200 if long else 1)  # long enough to be sorted, or short enough to be looked up
+    exact = narrow.astype(np.float64)
+    assert frozen.count(narrow) == frozen.count(exact)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint64])
+def test_ends_of_an_integer_type_are_counted(dtype: type) -> None:
+    ends: NDArray[Any] = np.array([np.iinfo(dtype).min, 0, np.iinfo(dtype).max], dtype=dtype)
+    frozen = NumericBins(np.array([-1e300, -1.0, 0.0, 1.0, 1e300]))
+    assert frozen.count(ends) == frozen.count(ends.astype(np.float64))
+    assert frozen.count(ends).valid == 3
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("repeats", [1, 500])
+def test_missing_and_infinite_values_are_told_from_numbers(dtype: type, repeats: int) -> None:
+    data: NDArray[Any] = np.tile(np.array([np.nan, np.inf, -np.inf, 0.5, np.finfo(dtype).max, np.finfo(dtype).min], dtype=dtype), repeats)
+    found = NumericBins(np.array([0.0, 1.0])).count(data)
+    assert (found.counts.tolist(), found.nulls, found.invalid) == ([repeats, repeats, repeats], repeats, 2 * repeats)
+    assert found.rows == len(data)

@@ -82,7 +82,7 @@ class ParquetReader:
                 yield chunk
                 continue
             self._plan(run, self._columns)
-            for batch in self._decode(run, self._columns):
+            for batch in self._gathered(self._decode(run, self._columns)):
                 rows += batch.num_rows
                 yield BatchChunk(batch)
         self._check(rows)
@@ -108,6 +108,17 @@ class ParquetReader:
             run.append(number)
         if run:
             yield run
+
+    def _gathered(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Join batches, of which none goes beyond its row group."""
+        waiting: list[pa.RecordBatch] = []
+        for batch in batches:
+            waiting.append(batch)
+            if sum(part.num_rows for part in waiting) >= self._limits.batch_rows:
+                yield _joined(waiting)
+                waiting = []
+        if waiting:
+            yield _joined(waiting)
 
     def _by_column(self, run: list[int]) -> bool:
         group = self._groups[run[0]]
@@ -151,6 +162,18 @@ class ParquetReader:
             return row_groups(self._file.read(length), self._size)
         except (ValueError, struct.error):
             return []
+
+
+def _joined(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1 or not batches[0].num_columns:
+        return batches[0] if len(batches) == 1 else _without_columns(sum(batch.num_rows for batch in batches))
+    (joined,) = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches() or [batches[0]]
+    return joined
+
+
+def _without_columns(rows: int) -> pa.RecordBatch:
+    """Return rows of a file that has none of the wanted columns."""
+    return pa.record_batch({"": pa.nulls(rows)}).select([])
 
 
 class _RowGroup:
