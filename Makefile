@@ -16,7 +16,7 @@ define step
 @printf '→ %s …\n' '$(1)'; began=$$(date +%s); $(2); printf '  %s s\n' "$$(( $$(date +%s) - began ))"
 endef
 
-.PHONY: help setup demo test check lint types imports docs docs-check bench quality lock clean
+.PHONY: help setup demo test check lint types imports docs docs-check bench quality mutants lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -53,6 +53,10 @@ bench: setup ## Measure against decoding alone and other tools; writes docs/benc
 # ARGS="--quick" or ARGS="--only power" print tables and leave docs/quality.md as it is. `make bench` first, to have the rules compared with the packages.
 quality: setup ## Measure false alarms, power and delays against goals and other rules; writes docs/quality.md (25 minutes)
 	@$(BIN)/python -m tests.quality $(or $(ARGS),--write)
+
+# ARGS="--sample 0" tries all of them (50 minutes); ARGS="--only drift/ks --sample 0" those of one module.
+mutants: setup ## Change the statistics 250 times, and see whether the unit tests notice (10 minutes)
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 lock: $(VENV)/.uv ## Resolve all dependencies again and write requirements/*.txt (hashed; no registry address in them)
 	@$(UV) lock -q --upgrade

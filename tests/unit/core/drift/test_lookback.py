@@ -17,6 +17,7 @@ from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.numeric import NumericBins
 from driftsonde.core.sketch.table import Layout, TableSketch
 
+PLAIN = Parameters()
 LAYOUT = Layout("digest", {"x": 4, "y": 5})
 X = ColumnBaseline("x", "numeric", NumericBins(np.arange(3.0)), ColumnSketch(np.array([0, 15_000, 15_000, 0])))
 Y = ColumnBaseline("y", "numeric", NumericBins(np.arange(4.0)), ColumnSketch(np.array([0, 10_000, 10_000, 10_000, 0])))
@@ -152,7 +153,7 @@ def test_verdict_says_the_same_with_and_without_its_checks(described: bool) -> N
 # Calibration looks back as verdicts do.
 
 
-def learnt(windows: Sequence[TableSketch], parameters: Parameters = Parameters(), *, slack: float = 1.0) -> dict[str, float]:
+def learnt(windows: Sequence[TableSketch], parameters: Parameters = PLAIN, *, slack: float = 1.0) -> dict[str, float]:
     columns, _ = backtest([X], windows, parameters, slack=slack)
     return columns[0].thresholds
 
@@ -176,6 +177,11 @@ def test_calibration_skips_larger_scales_where_an_effect_is_small() -> None:
     # Quiet alone; with the one before it it would be 0.2, but it is never merged, and the one before counts as it is.
     windows = [STEADY] * 28 + [only_x(900, 100), STEADY]
     assert learnt(windows) == pytest.approx({"distance": 0.4, "psi": 0.4})
+
+
+def test_calibration_does_not_come_back_to_a_check_that_was_quiet() -> None:
+    # Alone the last window is quiet; the 99 rows before it, too few to be compared alone, must not make it loud.
+    assert learnt([STEADY] * 28 + [only_x(99, 0), only_x(58, 42)]) == {}
 
 
 def test_calibration_follows_an_effect_that_grows_with_the_lookback() -> None:
@@ -204,7 +210,7 @@ def test_calibrated_nulls_are_not_merged_below_their_threshold() -> None:
 
 def test_calibration_reports_what_it_raised_and_capped() -> None:
     _, raised = backtest([X], [STEADY] * 29 + [only_x(1_000, 0)], Parameters(), slack=0.7)
-    assert raised[0] == Raised("x", "distance", pytest.approx(0.35), capped=False)
+    assert raised[0] == Raised("x", "distance", 0.35, capped=False)
     assert (raised[1].check, raised[1].threshold, raised[1].capped) == ("psi", 0.4, True)
     exactly, _ = backtest([X], [STEADY] * 29 + [only_x(700, 300)], Parameters(thresholds=Thresholds(distance=0.2, psi=9.0)), slack=1.0)
     assert exactly[0].thresholds == {}

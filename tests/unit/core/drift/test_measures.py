@@ -22,7 +22,7 @@ from driftsonde.core.drift.optional import (
 )
 from driftsonde.core.sketch.categorical import Levels
 from driftsonde.core.sketch.column import ColumnBaseline
-from driftsonde.core.sketch.counts import ColumnSketch
+from driftsonde.core.sketch.counts import ColumnSketch, Counts
 from driftsonde.core.sketch.numeric import NumericBins
 
 BEFORE, AFTER = np.array([500, 300, 200, 0, 0]), np.array([40, 40, 10, 0, 10])
@@ -30,7 +30,7 @@ LEVELS = ColumnBaseline("c", "categorical", Levels(("a", "b", "c")), ColumnSketc
 LEVEL = 1e-4
 
 
-def measured(name: OptionalName, threshold: float = 0.01, column: ColumnBaseline = LEVELS, after: np.ndarray = AFTER) -> tuple[float, ...]:  # type: ignore[type-arg]  # counts
+def measured(name: OptionalName, threshold: float = 0.01, column: ColumnBaseline = LEVELS, after: Counts = AFTER) -> tuple[float, ...]:
     (found,) = optional_checks(column, ColumnSketch(after), {name: threshold}, level=LEVEL, min_rows=100, psi_bins=10)
     assert (found.n, found.m, found.threshold) == (int(after.sum()), column.sketch.valid, threshold)
     assert found.drift == (found.score >= found.critical)
@@ -42,10 +42,11 @@ def measured(name: OptionalName, threshold: float = 0.01, column: ColumnBaseline
 def test_tests_of_homogeneity_are_those_of_scipy() -> None:
     there = (BEFORE > 0) | (AFTER > 0)
     table = np.array([BEFORE[there], AFTER[there]])
-    for found, power in ((chi2_test(BEFORE, AFTER), "pearson"), (g_test(BEFORE, AFTER), "log-likelihood")):
+    for found, power in ((chi2_test(BEFORE, AFTER), 1.0), (g_test(BEFORE, AFTER), 0.0)):
         expected = chi2_contingency(table, correction=False, lambda_=power)
         assert found.statistic == pytest.approx(expected.statistic)
-        assert (found.freedom, found.p_value) == (expected.dof, pytest.approx(expected.pvalue))
+        assert found.freedom == expected.dof
+        assert found.p_value == pytest.approx(expected.pvalue)
 
 
 def test_one_level_on_both_sides_cannot_differ() -> None:
@@ -116,9 +117,8 @@ def test_wasserstein_is_the_area_between_the_cumulative_shares() -> None:
 
 
 def test_wasserstein_takes_two_triangles_where_the_lines_cross() -> None:
-    # Gaps at the edges: 0, 0.1, -0.3, 0; between 1 and 3 the lines cross after a quarter.
-    after = np.array([0, 60, -10 + 0, 50, 0])
-    after = np.array([0, 60, 0, 40, 0])  # gaps 0, 0.1, -0.2, 0
+    # Gaps at the edges: 0, 0.1, -0.2, 0; between 1 and 3 the lines cross.
+    after = np.array([0, 60, 0, 40, 0])
     crossed = 2 * (0.1**2 + 0.2**2) / (0.1 + 0.2) / 2
     assert wasserstein(EDGES, INSIDE, after) == pytest.approx((0.05 + crossed + 0.1) / DEVIATION)
 

@@ -43,7 +43,7 @@ def test_budget_assumes_fifty_columns_and_twenty_thousand_rows() -> None:
     assert alarm_budget(1, DAY, Parameters()) == alarm_budget(
         1, DAY, Parameters(), monitors=1, columns=50, baseline_rows=20_000, sizes=(100, 300, 1_000, 3_000, 10_000)
     )
-    assert QUARTER == timedelta(days=91.3125)
+    assert timedelta(days=91.3125) == QUARTER
 
 
 @pytest.mark.parametrize("alpha", [1e-9, 0.2])

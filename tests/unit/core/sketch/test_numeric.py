@@ -161,6 +161,12 @@ def test_ends_of_an_integer_type_are_counted(dtype: type) -> None:
     assert frozen.count(ends).valid == 3
 
 
+@pytest.mark.parametrize("value", [-(2**53) - 1, -(2**53), -(2**53) + 1, 2**53 - 1, 2**53, 2**53 + 1])
+def test_integers_where_floats_end_to_be_exact_count_as_floats(value: int) -> None:
+    frozen = NumericBins(np.array([-1e300, -(2.0**53), 0.0, 2.0**53, 1e300]))
+    assert frozen.count(np.array([value])) == frozen.count(np.array([float(value)]))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("repeats", [1, 500])
 def test_missing_and_infinite_values_are_told_from_numbers(dtype: type, repeats: int) -> None:

@@ -43,7 +43,7 @@ class Check(NamedTuple):
         name: which check.
         score: the effect; higher is worse, always.
         threshold: T.
-        critical: the score from which it alarms.
+        critical: the score from which it alarms; of nulls and invalid values: from which a rise does.
         p_value: of the interval null "the effect is at most margin × T".
         p_unchanged: of "nothing changed"; for information.
         n: values of the window that it is based on.

@@ -21,7 +21,7 @@ from driftsonde.core.readers.parquet import READ_ERRORS
 from driftsonde.core.readers.table import Wanted
 
 _DELIMITERS = (",", "\t", ";", "|")
-_GATHER_ROWS = 65_536
+_GATHER_ROWS = 16_384
 _NO_NUMBER = "CSV conversion error to double"
 
 

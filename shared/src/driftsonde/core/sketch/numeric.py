@@ -19,7 +19,7 @@ Numbers = NDArray[Any]
 """Integers or floats of any width."""
 
 # Below this many values per edge, looking each value up among the edges beats sorting the batch.
-_SORT_PAYS_FROM = 4
+_SORT_PAYS_FROM = 2
 _EXACT = 1 << 53
 """Integers below this are the same as floats."""
 
@@ -63,7 +63,7 @@ class NumericBins:
         if values.dtype.kind == "f":
             tally = _tally(values, self._float_cuts(values.dtype), scratch=scratch)
             return ColumnSketch(tally[1:-2], int(tally[-1]), int(tally[0] + tally[-2]))
-        if values.dtype.itemsize == 8 and len(values) and (values.max() > _EXACT or values.min() < -_EXACT):
+        if values.dtype.itemsize == 8 and len(values) and (values.max() > _EXACT or values.min() <= -_EXACT):
             return self.count(values.astype(np.float64), scratch=True)  # rounded, as those were that the edges come from
         return ColumnSketch(_tally(values.view(np.int64) if values.dtype == np.uint64 else values, self._integer_cuts, scratch=scratch))
 
@@ -86,7 +86,7 @@ class NumericBins:
     @cached_property
     def _integer_cuts(self) -> NDArray[np.int64]:
         """Return the edges rounded down: the same integers lie at or below them."""
-        return np.clip(np.floor(self.edges), -_EXACT - 1, _EXACT).astype(np.int64)
+        return np.clip(np.floor(self.edges), -_EXACT, _EXACT).astype(np.int64)
 
     def label(self, index: int) -> str:
         """Return a bin's name for people, e.g. `(3.2, 4.1]` or `= 7`."""

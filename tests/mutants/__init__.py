@@ -1,0 +1,1 @@
+"""Mutation testing of the statistics: `make mutants`."""
