@@ -203,16 +203,27 @@ def count_column(column: ColumnBaseline, array: pa.Array) -> ColumnSketch:
 
 def _count_numbers(bins: NumericBins, array: pa.Array) -> ColumnSketch:
     """Count integers and floats as they are; whatever else may hold numbers is made float64 first."""
-    kind = array.type
-    if pa.types.is_floating(kind):
-        # Arrow makes an array of our own where there are nulls, with NaN in their place.
-        return bins.count(array.to_numpy(zero_copy_only=False), scratch=array.null_count > 0)
-    if pa.types.is_integer(kind):
-        present = array.drop_null() if array.null_count else array
-        counted = bins.count(present.to_numpy())
-        return ColumnSketch(counted.counts, array.null_count)
+    if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
+        return bins.count(_slots(array), _present(array))
     values = numbers(array)
     return ColumnSketch(bins.count(values.values).counts, values.nulls, values.invalid)
+
+
+def _slots(array: pa.Array) -> NDArray[np.generic]:
+    """Return the numbers in an array's own memory; in the place of a null stands anything."""
+    dtype, memory = np.dtype(array.type.to_pandas_dtype()), array.buffers()[1]
+    if memory is None:  # as an empty array may have it
+        return np.empty(len(array), dtype=dtype)
+    return np.frombuffer(memory, dtype=dtype, count=len(array), offset=array.offset * dtype.itemsize)
+
+
+def _present(array: pa.Array) -> NDArray[np.bool_] | None:
+    """Return where an array is not null, from Arrow's own bits; None if it is nowhere null."""
+    if not array.null_count:
+        return None
+    first = array.offset // 8
+    bits = np.frombuffer(array.buffers()[0], dtype=np.uint8, offset=first, count=(array.offset + len(array) + 7) // 8 - first)
+    return np.unpackbits(bits, bitorder="little")[array.offset % 8 :][: len(array)].view(np.bool_)
 
 
 def _count_levels(levels: Levels, array: pa.Array) -> ColumnSketch:

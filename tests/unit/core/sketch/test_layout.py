@@ -67,13 +67,6 @@ def test_integers_about_the_last_exact_one_count_as_floats(dtype: type, beyond: 
         assert frozen.count(-values) == frozen.count(-values.astype(np.float64))
 
 
-def test_values_may_be_left_in_another_order_only_if_said_so() -> None:
-    frozen, values = NumericBins(np.array([0.0, 1.0])), np.arange(100.0)[::-1].copy()
-    expected = frozen.count(values)
-    assert values[0] == 99.0
-    assert frozen.count(values, scratch=True) == expected
-
-
 def test_quantile_edges_cut_equal_masses() -> None:
     sample = np.arange(1.0, 101.0)
     edges = fit_numeric(sample, minimum=1.0, maximum=100.0, distinct=None, bins=4).edges

@@ -1,8 +1,4 @@
-"""Bins of a numeric column, and how values are counted into them.
-
-Sorting a batch and looking the few edges up in it is several times cheaper than looking each of its many values up among the
-edges: numpy sorts with SIMD instructions, and puts NaN last (decision 0006).
-"""
+"""Bins of a numeric column, and how values are counted into them."""
 
 from __future__ import annotations
 
@@ -13,13 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftsonde.core.sketch.counts import ColumnSketch, Counts, Floats
+from driftsonde.core.sketch.counts import ColumnSketch, Floats
+from driftsonde.core.sketch.cuts import Cuts, Mask, Numbers, TooLargeError
 
-Numbers = NDArray[Any]
-"""Integers or floats of any width."""
-
-# Below this many values per edge, looking each value up among the edges beats sorting the batch.
-_SORT_PAYS_FROM = 2
 _EXACT = 1 << 53
 """Integers below this are the same as floats."""
 
@@ -53,21 +45,24 @@ class NumericBins:
         single[1:-1] = _just_below(self.edges[1:]) == self.edges[:-1]
         return single
 
-    def count(self, values: Numbers, *, scratch: bool = False) -> ColumnSketch:
+    def count(self, values: Numbers, present: Mask | None = None) -> ColumnSketch:
         """Count values into the bins; NaN is null, infinities are invalid.
 
         Args:
             values: shape (n,), integers or floats in any order; counted as they are, without widening them.
-            scratch: whether they may be left in another order.
+            present: shape (n,), false where a value is null whatever stands in its place; None if that is nowhere.
         """
         if values.dtype.kind == "f":
-            tally = _tally(values, self._float_cuts(values.dtype), scratch=scratch)
-            return ColumnSketch(tally[1:-2], int(tally[-1]), int(tally[0] + tally[-2]))
-        if values.dtype.itemsize == 8 and len(values) and (values.max() > _EXACT or values.min() <= -_EXACT):
-            return self.count(values.astype(np.float64), scratch=True)  # rounded, as those were that the edges come from
-        return ColumnSketch(_tally(values.view(np.int64) if values.dtype == np.uint64 else values, self._integer_cuts, scratch=scratch))
+            below = self._float_cuts(values.dtype).below(values, present)
+            return ColumnSketch(np.diff(below[:-1]), int(len(values) - below[-1]), int(below[0] + below[-1] - below[-2]))
+        try:
+            below = self._integer_cuts.below(values, present)
+        except TooLargeError:
+            return self.count(values.astype(np.float64), present)  # rounded, as those were that the edges come from
+        there = len(values) if present is None else int(np.count_nonzero(present))
+        return ColumnSketch(np.diff(below, prepend=0, append=there), len(values) - there)
 
-    def _float_cuts(self, dtype: np.dtype[Any]) -> Numbers:
+    def _float_cuts(self, dtype: np.dtype[Any]) -> Cuts:
         """Return -inf, the edges, the greatest float and inf, so that one look-up finds what is not finite too.
 
         In a narrower type each edge is rounded down: the same floats of that type lie at or below it.
@@ -76,17 +71,17 @@ class NumericBins:
             with np.errstate(over="ignore"):
                 rounded = self.edges.astype(dtype)
                 floors = np.where(rounded > self.edges, np.nextafter(rounded, dtype.type(-np.inf)), rounded)
-            self._cuts[dtype] = np.concatenate([[-np.inf], floors, [np.finfo(dtype).max, np.inf]]).astype(dtype)
+            self._cuts[dtype] = Cuts(np.concatenate([[-np.inf], floors, [np.finfo(dtype).max, np.inf]]).astype(dtype))
         return self._cuts[dtype]
 
     @cached_property
-    def _cuts(self) -> dict[np.dtype[Any], Numbers]:
+    def _cuts(self) -> dict[np.dtype[Any], Cuts]:
         return {}
 
     @cached_property
-    def _integer_cuts(self) -> NDArray[np.int64]:
+    def _integer_cuts(self) -> Cuts:
         """Return the edges rounded down: the same integers lie at or below them."""
-        return np.clip(np.floor(self.edges), -_EXACT, _EXACT).astype(np.int64)
+        return Cuts(np.clip(np.floor(self.edges), -_EXACT, _EXACT).astype(np.int64))
 
     def label(self, index: int) -> str:
         """Return a bin's name for people, e.g. `(3.2, 4.1]` or `= 7`."""
@@ -130,15 +125,3 @@ def fit_numeric(sample: Floats, *, minimum: float, maximum: float, distinct: Flo
 def _just_below(values: Floats) -> Floats:
     with np.errstate(over="ignore"):  # below the least float lies -inf
         return np.nextafter(values, -np.inf)
-
-
-def _tally(values: Numbers, cuts: Numbers, *, scratch: bool) -> Counts:
-    """Count values into (-, cuts[0]], (cuts[0], cuts[1]], ..., (cuts[-1], +]; NaN lies last."""
-    if len(values) < _SORT_PAYS_FROM * len(cuts):
-        return np.bincount(np.searchsorted(cuts, values, side="left"), minlength=len(cuts) + 1).astype(np.int64, copy=False)
-    if not scratch:
-        values = values.copy()
-    values.sort()
-    below = np.empty(len(cuts) + 2, dtype=np.int64)
-    below[0], below[1:-1], below[-1] = 0, np.searchsorted(values, cuts, side="right"), len(values)
-    return below[1:] - below[:-1]
