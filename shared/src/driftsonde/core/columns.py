@@ -31,6 +31,14 @@ _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NAN = r"(?i)^[+-]?nan(\(\w*\))?$"  # as Arrow's own parser takes it
 
 
+# Not `to_pandas_dtype`, which imports pandas.
+_DTYPES = {
+    pa.float16(): np.dtype(np.float16), pa.float32(): np.dtype(np.float32), pa.float64(): np.dtype(np.float64),
+    pa.int8(): np.dtype(np.int8), pa.int16(): np.dtype(np.int16), pa.int32(): np.dtype(np.int32), pa.int64(): np.dtype(np.int64),
+    pa.uint8(): np.dtype(np.uint8), pa.uint16(): np.dtype(np.uint16), pa.uint32(): np.dtype(np.uint32), pa.uint64(): np.dtype(np.uint64),
+}  # fmt: skip
+
+
 class Numbers(NamedTuple):
     """Finite values of shape (n,), and how many were not."""
 
@@ -211,7 +219,7 @@ def _count_numbers(bins: NumericBins, array: pa.Array) -> ColumnSketch:
 
 def _slots(array: pa.Array) -> NDArray[np.generic]:
     """Return the numbers in an array's own memory; in the place of a null stands anything."""
-    dtype, memory = np.dtype(array.type.to_pandas_dtype()), array.buffers()[1]
+    dtype, memory = _DTYPES[array.type], array.buffers()[1]
     if memory is None:  # as an empty array may have it
         return np.empty(len(array), dtype=dtype)
     return np.frombuffer(memory, dtype=dtype, count=len(array), offset=array.offset * dtype.itemsize)

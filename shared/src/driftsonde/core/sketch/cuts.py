@@ -8,9 +8,10 @@ than half the time, and what that leaves open is counted again on the values the
 
 from __future__ import annotations
 
+import math
 import threading
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,8 @@ Mask = NDArray[np.bool_]
 
 # Below this many values per cut, looking each value up among the cuts beats sorting them.
 _SORT_PAYS_FROM = 2
-# Sorted at a time: as many as stay in a core's own cache.
-_BLOCK = 1 << 16
+# Sorted at a time, at most: as many as stay in a core's own cache.
+_BLOCK = 50_000
 # Below this many values the few more steps of sorting float32 cost more than they save.
 _NARROW_FROM = 8_192
 # Counting one cut again costs a twentieth of sorting; values that are spread out need it for one cut in a few hundred.
@@ -62,8 +63,9 @@ class Cuts:
             places = np.searchsorted(self._values, there, side="left")
             return np.cumsum(np.bincount(places, minlength=len(self._values) + 1)[:-1], dtype=np.int64)
         total = np.zeros(len(self._values), dtype=np.int64)
-        for start in range(0, len(values), _BLOCK):
-            end = start + _BLOCK
+        size = math.ceil(len(values) / math.ceil(len(values) / _BLOCK))  # of equal blocks: looking up costs the same for a small one
+        for start in range(0, len(values), size):
+            end = start + size
             total += self._block(values[start:end], None if present is None else present[start:end])
         return total
 
@@ -102,10 +104,11 @@ class _Narrow:
     """Cuts among values that are rounded to float32, less a pivot.
 
     Rounding keeps order: what lies at or below a cut stays so. Only values above it that are rounded to the same float32 as the
-    cut itself are counted too many. Where values are spread out these are few, and the cut is counted again. Where they repeat,
-    often none is changed by rounding: then cuts that are rounded down say the same of them.
+    cut itself are counted too many. Where values are spread out these are few, and the cut is counted again. Where floats repeat
+    they are many, but such floats are quickly sorted as they are. Integers that float32 holds exactly are counted by cuts that are
+    rounded down.
 
-    Which of the two it is, is learnt from the values that come: it decides how long they take, never what is counted.
+    Whether it pays is learnt from the values that come: it decides how long they take, never what is counted.
     """
 
     def __init__(self, cuts: Numbers) -> None:
@@ -114,7 +117,6 @@ class _Narrow:
         self._rounded = np.empty(len(cuts), dtype=np.float32)
         self._round(cuts, self._rounded)
         self._floors = _floors(cuts, self._rounded, self._pivot)
-        self._values_are: Literal["spread", "repeated"] = "spread"
         self._resting = 0
         self._rest = 1
 
@@ -125,35 +127,27 @@ class _Narrow:
             return None
         block = _buffer("sorted", np.float32, len(values))
         self._round(values, block)
-        floats = values.dtype.kind == "f"
-        same = floats and self._values_are == "repeated" and self._unchanged(block, values)
         _blank(block, present)
         block.sort()
-        if not floats:
+        if values.dtype.kind != "f":
             most = _largest(block)
+            if most < _EXACT32:
+                return np.searchsorted(block, self._floors, side="right")
             if most >= _SAFE:
                 return None
-            same = most < _EXACT32
-        if same:
-            self._rest = 1
-            return np.searchsorted(block, self._floors, side="right")
         below = np.searchsorted(block, self._rounded, side="right")
         at = np.flatnonzero((below > 0) & (block[below - 1] == self._rounded))  # where the same float32 stands for cut and value
         if len(at) > _MOST_COUNTED_AGAIN:
-            if floats and self._values_are == "spread":
-                self._values_are = "repeated"
-            else:
-                self._rest_a_while()
+            self._rest_a_while()
             return None
-        self._values_are, self._rest = "spread", 1
+        self._rest = 1
         for cut in at.tolist():
             under = values <= self._cuts[cut].item()
             below[cut] = np.count_nonzero(under if present is None else under & present)
         return below
 
     def _rest_a_while(self) -> None:
-        """Neither way: leave the next blocks alone, each time more of them, so that a hopeless column costs next to nothing."""
-        self._values_are = "spread"
+        """Leave the next blocks alone, each time more of them, so that a hopeless column costs next to nothing."""
         self._rest = min(2 * self._rest, _LONGEST_REST)
         self._resting = self._rest
 
@@ -163,12 +157,6 @@ class _Narrow:
                 np.subtract(values, self._pivot, out=to, casting="unsafe")
             else:
                 np.copyto(to, values, casting="unsafe")
-
-    def _unchanged(self, rounded: NDArray[np.float32], values: Numbers) -> bool:
-        """Say whether each value is found again from its float32, as bits: so is NaN."""
-        again = _buffer("again", np.float64, len(values))
-        np.add(rounded, np.float64(self._pivot), out=again) if self._pivot else np.copyto(again, rounded)
-        return bool(np.array_equal(again.view(np.int64), values.view(np.int64)))
 
 
 def _largest(ordered: NDArray[np.float32]) -> float:
