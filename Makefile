@@ -16,7 +16,7 @@ define step
 @printf '→ %s …\n' '$(1)'; began=$$(date +%s); $(2); printf '  %s s\n' "$$(( $$(date +%s) - began ))"
 endef
 
-.PHONY: help setup demo test check lint types imports docs docs-check bench quality mutants lock clean
+.PHONY: help setup demo fault-quick test check lint types imports docs docs-check bench quality mutants model fault fuzz lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -27,7 +27,7 @@ demo: $(VENV)/.demo .tools/ministack/.done ## Watch drops become verdicts, a ret
 test: setup ## Run the whole test suite
 	@printf '→ run the tests …\n'; $(BIN)/python -m pytest
 
-check: setup lint types imports docs-check test ## Everything that CI runs
+check: setup lint types imports docs-check test fault-quick ## Everything that CI runs
 
 setup: $(VENV)/.dev .tools/ministack/.done ## Install everything for development
 
@@ -57,6 +57,22 @@ quality: setup ## Measure false alarms, power and delays against goals and other
 # ARGS="--sample 0" tries all of them (50 minutes); ARGS="--only drift/ks --sample 0" those of one module.
 mutants: setup ## Change the statistics 250 times, and see whether the unit tests notice (10 minutes)
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+# ARGS="--only F08 F24 --database sqlite"; reports are kept below .fault.
+fault: setup ## Break everything that can break, with real processes, on SQLite and on PostgreSQL, and print what held (40 minutes)
+	@$(BIN)/python -m tests.model --schedules 1000000
+	@$(BIN)/python -m tests.fault $(or $(ARGS),--write docs/faults.md)
+
+fault-quick: setup
+	@printf '→ break things, the short way …\n'; $(BIN)/python -m tests.model --schedules 80000
+	@$(BIN)/python -m tests.fault --quick --database sqlite
+	@$(BIN)/python -m tests.fuzz --seconds 5
+
+fuzz: setup ## Damage inputs of every parser at random and see that each is read or refused (6 minutes)
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+model: setup ## Run 100,000 random crash schedules of the protocol, and each mistake planted in it (20 seconds)
+	@$(BIN)/python -m tests.model $(ARGS)
 
 lock: $(VENV)/.uv ## Resolve all dependencies again and write requirements/*.txt (hashed; no registry address in them)
 	@$(UV) lock -q --upgrade

@@ -111,12 +111,12 @@ class Rig:
         self.pending = Pending(self.database, self.config, self.ingest, self.queue.dead_letter, self.intake.count)
         self.builder = Builder(self.database, self.outbox, self.objects, self.config, self.clock, self.health)
         self.evaluate = Evaluate(self.database, self.outbox, self.clock)
-        self.judge = Judge(self.database, self.evaluate, self.config, self.metrics, self.clock)
+        self.judge = Judge(self.database, self.evaluate, self.ledger, self.config, self.metrics, self.clock)
         self.timeline = Timeline(self.database, self.builder)
         self.bus.subscribe("detector", TYPES, self.timeline.handle)
         self.relay = Relay(
-            self.outbox, self.bus, self.clock, self.health, current=store.open_episode_events, republish_every=HOUR,
-            published=self.metrics.published, depth=self.metrics.outbox,
+            self.outbox, self.bus, self.clock, self.health, current=lambda connection: store.announced(connection, self.clock.now() - 2 * HOUR), republish_every=HOUR,
+            published=self.metrics.published, depth=self.metrics.outbox, age=self.metrics.outbox_age,
         )  # fmt: skip
         self._sequence = 0
         self._replicas: list[Rig] = []

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from driftsonde.core.errors import PoisonError, RetryableError
 from driftsonde.core.lifecycle import Health
 from driftsonde.core.ports import Lease
 from driftsonde.core.testing.queue import MemoryQueue
+from driftsonde.detector import consumer
 from driftsonde.detector.consumer import consume
 
 
@@ -169,3 +172,62 @@ async def test_dead_letter_queue_that_is_away_loses_nothing() -> None:
         await until(lambda: running.tally)
     assert [lease.body for lease in queue.held] == ["bad"]
     assert running.tally == {"retryable": 1}
+
+
+async def test_work_is_given_up_when_the_lease_is_lost() -> None:
+    queue, begun, written = MemoryQueue("slow"), asyncio.Event(), []
+
+    async def handle(lease: Lease) -> None:
+        begun.set()
+        await asyncio.sleep(0.05)
+        written.append(lease.deliveries)
+
+    async with consuming(queue, handle) as running:
+        await begun.wait()
+        queue.lose()
+        await until(lambda: running.tally["ok"])
+    assert written == [2]
+    assert running.tally == {"retryable": 1, "ok": 1}
+    assert queue.deleted == ["slow"]
+
+
+async def test_a_flood_of_poison_is_left_in_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "_FLOOD_OF", 10)
+    queue = MemoryQueue(*(f"bad {number}" for number in range(200)))
+
+    async def handle(_lease: Lease) -> None:
+        raise PoisonError("no", reason="not_json")
+
+    async with consuming(queue, handle) as running:
+        await until(running.health.problems)
+        await asyncio.sleep(0.1)
+        assert "poison" in str(running.health.problems())
+        assert len(queue.dead_letters) < 20
+
+
+async def test_readable_messages_end_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "_FLOOD_OF", 10)
+    monkeypatch.setattr(consumer, "_FIRST_PAUSE", 0.01)
+    queue = MemoryQueue(*(f"bad {number}" for number in range(12)), *(f"good {number}" for number in range(30)))
+
+    async def handle(lease: Lease) -> None:
+        if lease.body.startswith("bad"):
+            raise PoisonError("no", reason="not_json")
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: len(queue.deleted) == 30)
+        await until(lambda: not running.health.problems())
+    assert len(queue.dead_letters) == 12
+
+
+async def test_some_poison_among_much_that_is_good_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumer, "_FLOOD_OF", 10)
+    queue = MemoryQueue(*("bad" if number % 10 == 0 else "good" for number in range(100)))
+
+    async def handle(lease: Lease) -> None:
+        if lease.body == "bad":
+            raise PoisonError("no", reason="not_json")
+
+    async with consuming(queue, handle) as running:
+        await until(lambda: len(queue.deleted) + len(queue.dead_letters) == 100)
+        assert running.health.problems() == []

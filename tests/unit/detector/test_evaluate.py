@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Connection, event
 
+from driftsonde.core.config import Monitor
 from driftsonde.core.monitoring.episode import Judged, find_spans
 from driftsonde.detector import store
+from driftsonde.detector.evaluate import Evaluated
 
 from .conftest import MakeRig
 from .support import BUCKET, GARBAGE, Rig, drop_body
@@ -127,13 +129,18 @@ async def test_long_history_is_judged_as_if_all_at_once(rig: Rig, seed: int) -> 
     assert (rig.verdicts(), [row["digest"] for row in rig.select("window")]) == bit_by_bit
 
 
-async def test_one_damaged_part_does_not_stop_other_monitors(make_rig: MakeRig) -> None:
+async def test_monitor_that_fails_does_not_stop_others(make_rig: MakeRig) -> None:
     rig = await make_rig(monitors=2).adopt()
     drop = rig.put("in/1", DRIFT)
     for monitor in rig.config.monitors:
         await rig.ingest.drop(monitor, drop)
-    with rig.database.write() as connection:
-        connection.execute(store.part.update().where(store.part.c.monitor == "churn").values(sketch=b"DSK damaged"))
+
+    def failing(connection: Connection, monitor: Monitor) -> Evaluated:
+        if monitor.name == "churn":
+            raise ValueError("a bug")
+        return rig.evaluate(connection, monitor)
+
+    rig.judge._evaluate = failing  # type: ignore[assignment]  # any callable does
     await rig.judge.sweep()
     assert [(row["monitor"], row["verdict"]) for row in rig.select("window")] == [("churn", None), ("fraud", "drift")]
     assert rig.counted("judge_failures_total") == 1
@@ -149,3 +156,36 @@ async def test_latency_is_observed_once_for_each_window(make_rig: MakeRig) -> No
     assert rig.counted("event_to_verdict_seconds_count") == 1
     assert rig.counted("verdicts_total", verdict="ok") == 1
     assert rig.counted("verdicts_total", verdict="drift") == 1
+
+
+async def test_part_that_cannot_be_read_has_its_object_read_again(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    await rig.take(rig.put("in/a", drop_body()), rig.put("in/b", drop_body(seed=2)))
+    await rig.judge.sweep()
+    before = rig.select("part")
+    with rig.database.write() as connection:
+        connection.execute(store.part.update().where(store.part.c.key == "in/a").values(sketch=b"damaged"))
+        store.mark_dirty(rig.database, connection, "churn", [row["id"] for row in rig.select("window")], rig.clock.now())
+    await rig.judge.sweep()
+    assert rig.counted("damaged_parts_total") == 1
+    assert [row["outcome"] for row in rig.select("object") if row["key"] == "in/a"] == ["pending"]
+    assert await rig.pending.take() == 1
+    await rig.judge.sweep()
+    assert sorted(rig.select("part"), key=str) == sorted(before, key=str)
+    assert {row["verdict"] for row in rig.select("window")} == {"ok"}
+
+
+async def test_damaged_part_of_an_object_that_is_gone_leaves_the_others_judged(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    await rig.take(rig.put("in/a", drop_body()), rig.put("in/b", drop_body(seed=2)))
+    await rig.judge.sweep()
+    rig.remove("in/a")
+    with rig.database.write() as connection:
+        connection.execute(store.part.update().where(store.part.c.key == "in/a").values(sketch=b"damaged"))
+        store.mark_dirty(rig.database, connection, "churn", [row["id"] for row in rig.select("window")], rig.clock.now())
+    await rig.judge.sweep()
+    await rig.pending.take()
+    await rig.judge.sweep()
+    assert [row["outcome"] for row in sorted(rig.select("object"), key=lambda row: row["key"])] == ["gone", "counted"]
+    assert [row["verdict"] for row in rig.select("window") if row["id"].endswith("in/b")] == ["ok"]
+    assert rig.select("dirty") == []

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from driftsonde.core.drops import parse_notification
+from driftsonde.core.drops import as_message, parse_notification
 from driftsonde.core.errors import PoisonError, RetryableError, UnreadableObject
-from driftsonde.detector.intake import as_message
 from driftsonde.detector.routing import route
 
 from .support import BUCKET, GARBAGE, Rig, config, drop_body, message

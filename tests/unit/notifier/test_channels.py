@@ -99,10 +99,11 @@ async def test_missing_or_forbidden_topic_is_refused(aws: Server, status: int, c
     assert await publish() == Delivery("refused", code)
 
 
-async def test_throttled_topic_is_retried_later(aws: Server) -> None:
-    aws.replies.extend([refusal(400, "Throttling")] * 3)
+@pytest.mark.parametrize(("status", "code"), [(400, "Throttling"), (429, "Throttled"), (400, "KMSThrottling")])
+async def test_throttled_topic_is_retried_later(aws: Server, status: int, code: str) -> None:
+    aws.replies.extend([refusal(status, code)] * 3)
     answer = await publish()
-    assert (answer.outcome, answer.detail) == ("retry", "Throttling")
+    assert (answer.outcome, answer.detail) == ("retry", code)
     assert answer.retry_after
 
 

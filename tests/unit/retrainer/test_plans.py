@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from driftsonde.core.errors import RetryableError
+from driftsonde.core.errors import RetryableError, Throttled
 
 
 async def test_drift_leads_to_model_predictions_and_done(retrainer: Any, facts: Any) -> None:
@@ -107,6 +109,87 @@ async def test_failed_job_is_tried_once_more_then_fails(retrainer: Any, facts: A
     assert len(retrainer.jobs.names("prepare")) == 2
     assert retrainer.plans() == {"churn-0-1": "failed"}
     assert "out of disk" in retrainer.said()[-1].reason
+
+
+async def test_replica_that_learns_late_of_a_failure_adds_no_attempt(retrainer: Any, facts: Any) -> None:
+    await retrainer.hear(facts.drift())
+    await retrainer.rounds()
+    retrainer.jobs.finish(retrainer.jobs.names("prepare")[0], "failed")
+    slow, ask, asked, go_on = retrainer.watcher, retrainer.jobs.status, asyncio.Event(), asyncio.Event()
+
+    async def slowly(kind: str, name: str) -> Any:
+        asked.set()
+        await go_on.wait()
+        return await ask(kind, name)
+
+    retrainer.jobs.status = slowly
+    late = asyncio.create_task(slow.round())
+    await asked.wait()
+    retrainer.jobs.status = ask
+    retrainer.restart()
+    await retrainer.rounds()
+    go_on.set()
+    await late
+    await retrainer.rounds()
+    assert len(retrainer.jobs.names("prepare")) == 2
+
+
+@pytest.mark.parametrize("error", [RetryableError("denied"), ZeroDivisionError("a bug")])
+async def test_trouble_with_one_plan_stops_no_other(new_retrainer: Any, facts: Any, error: Exception) -> None:
+    retrainer = new_retrainer(3)
+    create = retrainer.jobs.create
+
+    async def picky(kind: str, request: Any) -> None:
+        if "churn-1" in request["ProcessingJobName"]:
+            raise error
+        await create(kind, request)
+
+    retrainer.jobs.create = picky
+    for number in range(3):
+        await retrainer.hear(facts.drift(1, f"churn-{number}"))
+    with contextlib.suppress(RetryableError):
+        await retrainer.watcher.round()
+    assert len(retrainer.jobs.created) == 2
+
+
+async def test_throttling_ends_the_round(new_retrainer: Any, facts: Any) -> None:
+    retrainer, calls = new_retrainer(3), []
+
+    async def throttled(kind: str, request: Any) -> None:
+        calls.append(kind)
+        raise Throttled("slow down")
+
+    retrainer.jobs.create = throttled
+    for number in range(3):
+        await retrainer.hear(facts.drift(1, f"churn-{number}"))
+    with pytest.raises(Throttled):
+        await retrainer.watcher.round()
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("written", [b"[]", b"{", b'{"rows": 5}', b'{"rows": 5, "challenger": "good"}'])
+async def test_unusable_report_fails_the_plan_naming_the_file(retrainer: Any, facts: Any, written: bytes) -> None:
+    await retrainer.hear(facts.drift())
+    await retrainer.rounds()
+    await retrainer.finish("prepare")
+    await retrainer.finish("train")
+    await retrainer.objects.write("acme", "out/churn-0/episode-1/evaluated-1/metrics.json", written)
+    retrainer.jobs.finish(retrainer.jobs.names("evaluate")[0])
+    await retrainer.rounds()
+    assert retrainer.plans() == {"churn-0-1": "failed"}
+    assert "evaluated-1/metrics.json" in retrainer.said()[-1].reason
+
+
+async def test_transform_beyond_its_limit_is_stopped(retrainer: Any, facts: Any) -> None:
+    await retrainer.hear(facts.drift())
+    await retrainer.rounds()
+    for step in ("prepare", "train", "evaluate"):
+        await retrainer.finish(step)
+    await retrainer.rounds()
+    assert retrainer.jobs.stopped == []
+    retrainer.clock.advance(timedelta(minutes=61))
+    await retrainer.rounds()
+    assert retrainer.jobs.stopped == retrainer.jobs.names("transform")
 
 
 async def test_broken_data_is_never_trained_on(retrainer: Any, facts: Any) -> None:

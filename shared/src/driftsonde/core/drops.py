@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
-from urllib.parse import unquote_plus
+from urllib.parse import quote_plus, unquote_plus
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
 
@@ -127,6 +127,18 @@ def parse_notification(body: str) -> Notification:
     if isinstance(message.get("Records"), list):
         return _direct(message["Records"])
     raise PoisonError("message is no S3 notification: no Records, no SNS envelope, no EventBridge event", reason="unknown_shape")
+
+
+def as_message(drop: Drop) -> str:
+    """Return a notification of one drop that came to be: it can be sent to the intake queue, as if S3 had sent it."""
+    item = {
+        "key": quote_plus(drop.key, safe="/"), "size": drop.size, "eTag": drop.etag, "versionId": drop.version, "sequencer": drop.sequencer,
+    }  # fmt: skip
+    record = {
+        "eventVersion": "2.1", "eventTime": drop.event_time.astimezone(UTC).isoformat(), "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": drop.bucket}, "object": {name: value for name, value in item.items() if value is not None}},
+    }  # fmt: skip
+    return json.dumps({"Records": [record]})
 
 
 def _load(text: str) -> dict[str, Any]:

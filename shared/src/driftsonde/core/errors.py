@@ -7,6 +7,7 @@ DriftsondeError
 ├── GoneError              the object was deleted before it could be read; count it and go on
 │   └── SupersededError    another version took its place; that version has its own event
 └── RetryableError         the same call may succeed later; carries `retry_after`
+    ├── LeaseLost          the message is someone else's by now
     ├── Throttled          the other side asked us to slow down
     └── QuotaReached       the account may not have more; park it, do not hammer
 
@@ -50,7 +51,7 @@ class PoisonError(DriftsondeError):
 class UnreadableObject(PoisonError):
     """An object whose bytes cannot be read as the format they should have."""
 
-    REASONS: ClassVar[tuple[str, ...]] = ("unreadable", "unknown_format", "too_large", "bad_rows")
+    REASONS: ClassVar[tuple[str, ...]] = ("unreadable", "unknown_format", "too_large", "bad_rows", "crash")
     reason = "unreadable"
 
 
@@ -85,6 +86,12 @@ class Throttled(RetryableError):
     """The other side asked us to slow down."""
 
     reason = "throttled"
+
+
+class LeaseLost(RetryableError):
+    """The lease on a message could not be renewed, or lasted as long as any may: someone else has it by now."""
+
+    reason = "lease_lost"
 
 
 class QuotaReached(RetryableError):

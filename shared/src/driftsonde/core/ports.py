@@ -41,7 +41,7 @@ class Lease(Protocol):
         ...
 
     async def extend_forever(self) -> None:
-        """Renew at a third of the lease until cancelled."""
+        """Renew at a third of the lease until cancelled; raise `LeaseLost` when that fails, before the lease ends."""
         ...
 
     async def delete(self) -> None:

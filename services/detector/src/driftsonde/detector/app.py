@@ -53,18 +53,19 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
         await stack.enter_async_context(
             serve_http([*health_routes(health, metrics.registry), *routes(database, config)], settings.host, settings.port)
         )
-        objects = S3Objects(await stack.enter_async_context(aws_client("s3")))
+        objects = S3Objects(await stack.enter_async_context(aws_client("s3")), patience=settings.read_patience.total_seconds())
         queue = await _intake_queue(settings, stack)
         changed, adopted = asyncio.Event(), asyncio.Event()
-        ingest = Ingest(database, Ledger(database, outbox, clock), objects, Baselines(database), metrics, clock)
+        ledger = Ledger(database, outbox, clock)
+        ingest = Ingest(database, ledger, objects, Baselines(database), metrics, clock)
         intake = Intake(config.monitors, ingest, queue.dead_letter, metrics, changed.set)
         pending = Pending(database, config, ingest, queue.dead_letter, intake.count)
         builder = Builder(database, outbox, objects, config, clock, health)
-        judge = Judge(database, Evaluate(database, outbox, clock), config, metrics, clock)
+        judge = Judge(database, Evaluate(database, outbox, clock), ledger, config, metrics, clock)
         bus.subscribe("detector", TYPES, Timeline(database, builder).handle)
         relay = Relay(
-            outbox, bus, clock, health, current=store.open_episode_events, republish_every=settings.republish_every,
-            published=metrics.published, depth=metrics.outbox,
+            outbox, bus, clock, health, current=lambda connection: store.announced(connection, clock.now() - 2 * settings.republish_every), republish_every=settings.republish_every,
+            published=metrics.published, depth=metrics.outbox, age=metrics.outbox_age,
         )  # fmt: skip
 
         def tally(outcome: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable
 
-from driftsonde.core.errors import PoisonError, RetryableError
+from driftsonde.core.errors import POISON_REASONS, PoisonError, RetryableError
 from driftsonde.core.lifecycle import Health, wait_or_stop
 from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Lease, Queue
@@ -16,6 +17,8 @@ log = get_logger(__name__)
 Handle = Callable[[Lease], Awaitable[None]]
 _LONGEST_PAUSE = 60.0
 _BEAT_SECONDS = 10.0
+_FIRST_PAUSE = 1.0
+_FLOOD_OF, _FLOOD_SHARE = 50, 0.2
 
 
 async def settle(lease: Lease, handle: Handle) -> str:
@@ -26,7 +29,7 @@ async def settle(lease: Lease, handle: Handle) -> str:
     """
     keepalive = asyncio.create_task(lease.extend_forever())
     try:
-        await handle(lease)
+        await _while_held(asyncio.ensure_future(handle(lease)), keepalive)
         await lease.delete()  # last: a crash before here means redelivery, never loss
     except PoisonError as exc:
         log.warning("message dead-lettered", reason=exc.reason, detail=str(exc))
@@ -45,19 +48,63 @@ async def settle(lease: Lease, handle: Handle) -> str:
     return "ok"
 
 
+async def _while_held(work: asyncio.Future[None], keepalive: asyncio.Task[None]) -> None:
+    """Wait for the work, and give it up when the lease is lost: whoever has the message now does it.
+
+    Raises:
+        LeaseLost: if the lease ended first.
+    """
+    try:
+        await asyncio.wait({work, keepalive}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not work.done():
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+    if work.cancelled():
+        await keepalive
+    await work
+
+
+class _Flood:
+    """Whether so much is poison that something else must be wrong: a format that changed, a producer gone mad."""
+
+    def __init__(self) -> None:
+        self._last: deque[bool] = deque(maxlen=_FLOOD_OF)
+
+    def note(self, outcome: str, *, probing: bool) -> None:
+        """Note how a message ended; what is readable while we probe ends the flood."""
+        if probing and outcome == "ok":
+            self.end()
+        elif outcome == "ok" or outcome in POISON_REASONS:
+            self._last.append(outcome != "ok")
+
+    def end(self) -> None:
+        """Start anew."""
+        self._last.clear()
+
+    def trouble(self) -> str | None:
+        """Return what to tell, if there is a flood."""
+        bad = sum(self._last)
+        if len(self._last) < _FLOOD_OF or bad <= _FLOOD_SHARE * _FLOOD_OF:
+            return None
+        return f"{bad} of the last {_FLOOD_OF} messages are poison: receiving one at a time until one is not"
+
+
 async def consume(queue: Queue, handle: Handle, *, stop: asyncio.Event, slots: int, health: Health, tally: Callable[[str], None]) -> None:
     """Poll until `stop` is set, then finish what was begun and give back what was not.
 
     Never holds more messages than there are free slots. An outage (of the queue, or of what drops need: as many failures in a
     row as there are slots) stops receiving, with growing pauses and one message at a time to see whether it is over: messages
-    that are released over and over would run into the queue's own dead-letter limit.
+    that are released over and over would run into the queue's own dead-letter limit. So does a flood of poison: the queue is a
+    better place for what may be readable tomorrow than the dead letters.
     """
     working: set[asyncio.Task[None]] = set()
-    pause, failures = 0.0, 0
+    pause, failures, flood = 0.0, 0, _Flood()
 
     def ended(outcome: str) -> None:
         nonlocal failures
         failures = failures + 1 if outcome == "retryable" else 0
+        flood.note(outcome, probing=pause > 0)
         tally(outcome)
 
     async with asyncio.TaskGroup() as group:
@@ -78,7 +125,10 @@ async def consume(queue: Queue, handle: Handle, *, stop: asyncio.Event, slots: i
                 await _finished(begun, health)
             if trouble is None and failures >= slots:
                 trouble = f"{failures} drops in a row could not be taken"
-            pause = min(max(pause * 2, 1.0), _LONGEST_PAUSE) if trouble else 0.0
+            if pause and not leases:
+                flood.end()  # nothing waits any more
+            trouble = trouble or flood.trouble()
+            pause = min(max(pause * 2, _FIRST_PAUSE), _LONGEST_PAUSE) if trouble else 0.0
             health.report("queue", trouble)
             if pause:
                 await wait_or_stop(stop, pause)

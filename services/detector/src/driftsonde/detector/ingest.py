@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -16,6 +16,7 @@ from driftsonde.core.events import DropRejected
 from driftsonde.core.ports import Clock, ObjectInfo, ObjectStore
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
+from driftsonde.detector.attempts import Attempts
 from driftsonde.detector.baselines import Baselines
 from driftsonde.detector.committer import Commit, Committer
 from driftsonde.detector.ledger import Committed, Ledger, object_row, order_of, standing
@@ -26,6 +27,8 @@ from driftsonde.detector.windows import WrongBaseline
 _LARGE = 8 * 1024 * 1024  # bytes; such objects are read one at a time, so that memory does not grow with the slots
 _RETRIES = 5
 
+BeforeReject = Callable[[UnreadableObject], Awaitable[None]]
+
 
 class Ingest:
     """Reads drops and commits their parts."""
@@ -35,11 +38,15 @@ class Ingest:
     ) -> None:
         self._database, self._ledger, self._objects = database, ledger, objects
         self._baselines, self._metrics, self._clock = baselines, metrics, clock
-        self._committer = Committer(database, ledger)
+        self._committer, self._attempts = Committer(database, ledger), Attempts(database, clock)
         self._large = asyncio.Semaphore(1)
 
-    async def drop(self, monitor: Monitor, drop: Drop) -> str:
+    async def drop(self, monitor: Monitor, drop: Drop, *, deliveries: int = 1, before_reject: BeforeReject | None = None) -> str:
         """Take one drop for one monitor; returns its outcome.
+
+        Args:
+            deliveries: how often its message came, this time included.
+            before_reject: called with the reason before a rejection is committed, where no message would come again after a crash.
 
         Raises:
             UnreadableObject: after the rejection is committed; the message belongs in the dead letters.
@@ -55,9 +62,17 @@ class Ingest:
             if current is None:
                 return await self._database.run(self._ledger.note_pending, monitor, drop)
             try:
-                return await self._take(monitor, drop, current, versions)
+                async with self._attempts.reading(drop, deliveries):
+                    return await self._take(monitor, drop, current, versions)
             except WrongBaseline as exc:
                 versions.update(exc.versions)
+            except UnreadableObject as exc:
+                if before_reject is not None:
+                    await before_reject(exc)
+                try:
+                    return await self._reject(monitor, drop, current, versions, exc)
+                except WrongBaseline as wrong:
+                    versions.update(wrong.versions)
             current = await self._database.look(store.current_baseline, monitor.name)
         raise RetryableError(f"{drop.uri}: the baseline changed {_RETRIES} times while it was read")
 
@@ -69,8 +84,6 @@ class Ingest:
                     measured = await self._measure(monitor, drop, info, first, current, versions)
         except GoneError as exc:
             return await self._database.run(self._ledger.note_gone, monitor, drop, exc.reason)
-        except UnreadableObject as exc:
-            return await self._reject(monitor, drop, current, versions, exc)
         with self._metrics.stage.labels("commit").time():
             committed = await self._committer.commit(Commit(monitor, drop, measured))
         self._count(info, measured, committed)

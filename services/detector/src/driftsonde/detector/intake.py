@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC
-from urllib.parse import quote_plus
 
 import structlog
 
 from driftsonde.core.config import Monitor
-from driftsonde.core.drops import Drop, parse_notification
+from driftsonde.core.drops import Drop, as_message, parse_notification
 from driftsonde.core.errors import UnreadableObject
 from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Lease
@@ -44,7 +41,7 @@ class Intake:
             notification = parse_notification(lease.body)
             if notification.test_event:
                 self.count("test_event")
-            rejected = [(drop, exc) for drop in notification.drops if (exc := await self._drop(drop)) is not None]
+            rejected = [(drop, exc) for drop in notification.drops if (exc := await self._drop(drop, lease.deliveries)) is not None]
             # Last: a message that is released because something is away would leave them again and again.
             for bad in notification.bad:
                 await self._dead_letter(bad.record, bad.reason, bad.detail)
@@ -59,7 +56,7 @@ class Intake:
         """Count what became of a drop."""
         self._metrics.drops.labels(outcome).inc()
 
-    async def _drop(self, drop: Drop) -> UnreadableObject | None:
+    async def _drop(self, drop: Drop, deliveries: int) -> UnreadableObject | None:
         if drop.kind == "other":
             self.count("ignored")
             return None
@@ -70,7 +67,7 @@ class Intake:
         for monitor in monitors:
             with structlog.contextvars.bound_contextvars(monitor=monitor.name, drop=drop.uri):
                 try:
-                    outcome = await self._ingest.drop(monitor, drop)
+                    outcome = await self._ingest.drop(monitor, drop, deliveries=deliveries)
                 except UnreadableObject as exc:
                     rejected = exc
                 else:
@@ -78,15 +75,3 @@ class Intake:
                     log.info("drop taken", outcome=outcome)
                 self._changed()
         return rejected
-
-
-def as_message(drop: Drop) -> str:
-    """Return a notification of one drop, for its dead letter: it can be sent to the intake queue again."""
-    item = {
-        "key": quote_plus(drop.key), "size": drop.size, "eTag": drop.etag, "versionId": drop.version, "sequencer": drop.sequencer,
-    }  # fmt: skip
-    record = {
-        "eventVersion": "2.1", "eventTime": drop.event_time.astimezone(UTC).isoformat(), "eventName": "ObjectCreated:Put",
-        "s3": {"bucket": {"name": drop.bucket}, "object": {name: value for name, value in item.items() if value is not None}},
-    }  # fmt: skip
-    return json.dumps({"Records": [record]})

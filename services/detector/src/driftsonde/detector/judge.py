@@ -14,6 +14,8 @@ from driftsonde.core.ports import Clock
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
 from driftsonde.detector.evaluate import Evaluate
+from driftsonde.detector.judging import DamagedPart
+from driftsonde.detector.ledger import Ledger
 from driftsonde.detector.metrics import DetectorMetrics
 
 log = get_logger(__name__)
@@ -26,8 +28,10 @@ _LONGEST_REST = 5.0
 class Judge:
     """Runs the evaluate transaction of every monitor that has something to judge."""
 
-    def __init__(self, database: Database, evaluate: Evaluate, config: Config, metrics: DetectorMetrics, clock: Clock) -> None:
-        self._database, self._evaluate, self._config = database, evaluate, config
+    def __init__(
+        self, database: Database, evaluate: Evaluate, ledger: Ledger, config: Config, metrics: DetectorMetrics, clock: Clock
+    ) -> None:
+        self._database, self._evaluate, self._ledger, self._config = database, evaluate, ledger, config
         self._metrics, self._clock = metrics, clock
 
     async def run(self, stop: asyncio.Event, changed: asyncio.Event, wake: Callable[[], None], health: Health) -> None:
@@ -58,9 +62,19 @@ class Judge:
                 await self._one(monitor)
             except RetryableError as exc:
                 log.warning("cannot judge now", monitor=monitor.name, error=str(exc))
+            except DamagedPart as exc:
+                await self._read_again(monitor, exc)
             except Exception:  # the only broad handler of this loop: a part that cannot be read stops one monitor, not all
                 log.exception("monitor cannot be judged", monitor=monitor.name)
                 self._metrics.failures.inc()
+
+    async def _read_again(self, monitor: Monitor, damaged: DamagedPart) -> None:
+        log.error("stored part cannot be read; its object is read again", monitor=monitor.name, part=str(damaged))
+        self._metrics.damaged.inc()
+        try:
+            await self._database.run(self._ledger.read_again, monitor, damaged.bucket, damaged.key)
+        except RetryableError as exc:
+            log.warning("cannot judge now", monitor=monitor.name, error=str(exc))
 
     async def _one(self, monitor: Monitor) -> None:
         with self._metrics.stage.labels("evaluate").time():

@@ -18,7 +18,7 @@ from driftsonde.core.events import VerdictRevised, WindowRef
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.monitoring.episode import Judged
 from driftsonde.core.names import digest
-from driftsonde.core.sketch.codec import decode_table
+from driftsonde.core.sketch.codec import SketchError, decode_table
 from driftsonde.core.sketch.table import TableSketch
 from driftsonde.core.store.outbox import Outbox
 from driftsonde.detector import store
@@ -42,6 +42,14 @@ class JudgedWindow:
     verdict: Verdict
     window: WindowRef
     history: tuple[str, ...]
+
+
+class DamagedPart(Exception):
+    """A stored part that cannot be read: the object that it was counted from has to be read again."""
+
+    def __init__(self, bucket: str, key: str, detail: str) -> None:
+        super().__init__(f"s3://{bucket}/{key} in window {detail}")
+        self.bucket, self.key = bucket, key
 
 
 class Pass:
@@ -122,11 +130,16 @@ class Pass:
         wanted = [window_id, *(name for name in near if name not in self._sketches and name != window_id)]
         table, layout = store.part, self.baseline.layout
         rows = self.connection.execute(
-            select(table.c.window, table.c.sketch).where(table.c.monitor == self.monitor.name, table.c.window.in_(wanted))
+            select(table.c.window, table.c.bucket, table.c.key, table.c.sketch).where(
+                table.c.monitor == self.monitor.name, table.c.window.in_(wanted)
+            )
         )
         found: dict[str, TableSketch] = {}
         for row in rows:
-            part = decode_table(row.sketch, layout)
+            try:
+                part = decode_table(row.sketch, layout)
+            except SketchError as exc:
+                raise DamagedPart(row.bucket, row.key, f"{row.window}: {exc}") from exc
             if row.window in found:
                 found[row.window] += part
             else:

@@ -139,6 +139,17 @@ class Ledger:
         store.mark_dirty(self._database, connection, monitor.name, before - final, self._clock.now())
         return outcome
 
+    def read_again(self, connection: Connection, monitor: Monitor, bucket: str, key: str) -> None:
+        """Take an object's parts away, and have it read once more: what was stored of it is damaged."""
+        row = self._hold(connection, monitor.name, drop := Drop("created", bucket, key, self._clock.now()))
+        if row is None:
+            return
+        self._remove_parts(connection, monitor.name, drop, keep=())
+        table = store.object_
+        here = (table.c.monitor == monitor.name, table.c.bucket == bucket, table.c.key == key)
+        connection.execute(table.update().where(*here).values(outcome="pending"))
+        store.mark_dirty(self._database, connection, monitor.name, store.window_ids(row), self._clock.now())
+
     def _hold(self, connection: Connection, monitor: str, drop: Drop) -> Row[Any] | None:
         """Lock an object, also one that is not known yet, and return its row."""
         self._database.lock(connection, f"object:{monitor}:{drop.bucket}:{drop.key}")

@@ -26,6 +26,7 @@ class DetectorMetrics:
         self.verdicts = metrics.counter("verdicts", "Windows judged, revisions included.", "verdict", VERDICTS)
         self.episodes = metrics.counter("episodes", "Episodes opened.", "kind", ("drift", "untrusted"))
         self.failures = metrics.counter("judge_failures", "Monitors that could not be judged for an unexpected reason.")
+        self.damaged = metrics.counter("damaged_parts", "Stored parts that could not be read; their objects are read again.")
         self.in_flight = metrics.gauge("in_flight", "Messages being worked on.")
         self.stage = metrics.seconds("stage", "Time spent by stage.", "stage", ("read", "commit", "evaluate"))
         self.latency = metrics.seconds("event_to_verdict", "From S3's event time to the verdict's commit.")
@@ -34,3 +35,4 @@ class DetectorMetrics:
             "loop_stall_seconds", "For how long the event loop did not come round at most, in the last five seconds."
         )
         self.outbox = metrics.gauge("outbox_depth", "Events that wait to be published.")
+        self.outbox_age = metrics.gauge("outbox_age_seconds", "For how long the oldest event waits to be published.")

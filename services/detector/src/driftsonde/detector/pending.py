@@ -8,14 +8,14 @@ from collections.abc import Callable
 from sqlalchemy import Connection, select
 
 from driftsonde.core.config import Config, Monitor
-from driftsonde.core.drops import Drop
+from driftsonde.core.drops import Drop, as_message
 from driftsonde.core.errors import RetryableError, UnreadableObject
 from driftsonde.core.lifecycle import Health, wait_or_stop
 from driftsonde.core.log import get_logger
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
 from driftsonde.detector.ingest import Ingest
-from driftsonde.detector.intake import DeadLetter, as_message
+from driftsonde.detector.intake import DeadLetter
 
 log = get_logger(__name__)
 
@@ -53,11 +53,12 @@ class Pending:
         return taken
 
     async def _one(self, monitor: Monitor, drop: Drop) -> str:
+        # Its message was settled long ago: nothing would come again after a crash, so the dead letter is stored first.
         try:
-            return await self._ingest.drop(monitor, drop)
+            return await self._ingest.drop(
+                monitor, drop, before_reject=lambda exc: self._dead_letter(as_message(drop), exc.reason, str(exc))
+            )
         except UnreadableObject as exc:
-            # Its message was settled long ago; what people look through is the dead-letter queue all the same.
-            await self._dead_letter(as_message(drop), exc.reason, str(exc))
             return exc.reason
 
 

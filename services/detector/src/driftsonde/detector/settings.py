@@ -19,6 +19,9 @@ class DetectorSettings(ServiceSettings):
     port: int = Field(8080, ge=0, le=65535)
     slots: int = Field(8, ge=1, le=64, description="Drops measured at the same time.")
     lease: Duration = Field(timedelta(seconds=60), description="Lease on one message; renewed at a third of it.")
+    read_patience: Duration = Field(
+        timedelta(seconds=30), description="Time that a part of an object may take beyond its size at 64 KiB/s."
+    )
     poll_seconds: int = Field(10, ge=0, le=20, description="Long poll; a stop waits for it to end.")
 
     @model_validator(mode="after")

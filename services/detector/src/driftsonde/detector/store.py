@@ -128,6 +128,15 @@ episode: Final = Table(
     Column("closed_at", UtcDateTime),
 )  # fmt: skip
 
+attempt: Final = Table(
+    "attempt", metadata,
+    Column("bucket", String(255), primary_key=True),
+    Column("key", String(1024), primary_key=True),
+    Column("content", String(1300), primary_key=True),
+    Column("count", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)  # fmt: skip
+
 progress: Final = Table(
     "progress", metadata,
     Column("monitor", String(32), primary_key=True),
@@ -177,9 +186,12 @@ def dirty_monitors(connection: Connection) -> set[str]:
     return set(connection.scalars(select(dirty.c.monitor).distinct()).all())
 
 
-def open_episode_events(connection: Connection) -> Sequence[str]:
-    """Return the ids of the events that announced what is still open: the relay publishes them again and again."""
-    return connection.scalars(select(episode.c.event_id).where(episode.c.is_open)).all()
+def announced(connection: Connection, since: datetime) -> Sequence[str]:
+    """Return the ids of the events that announced what is open, or was closed after `since`: the relay publishes them again and again.
+
+    What closed soon after it was announced is published once more all the same: a broker may have lost it.
+    """
+    return connection.scalars(select(episode.c.event_id).where(episode.c.is_open | (episode.c.closed_at > since))).all()
 
 
 def window_ids(row: Row[Any] | None) -> list[str]:

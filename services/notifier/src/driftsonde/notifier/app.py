@@ -42,7 +42,7 @@ async def app(settings: NotifierSettings, config: Config, stop: asyncio.Event) -
         bus = connect_bus(settings.bus_url.get_secret_value(), health=health)
         relay = Relay(
             outbox, bus, clock, health, current=tables.no_current, republish_every=settings.republish_every,
-            published=metrics.published, depth=metrics.outbox,
+            published=metrics.published, depth=metrics.outbox, age=metrics.outbox_age,
         )  # fmt: skip
         queues = {
             link.name: ChannelQueue(link, store, database, clock, health, metrics, announced=relay.wake) for link in links

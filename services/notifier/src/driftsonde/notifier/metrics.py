@@ -29,6 +29,7 @@ class NotifierMetrics:
         self.refused = metrics.gauge("channel_refused", "1 while the channel's last answer was a permanent refusal.", ("channel",))
         self.published = metrics.counter("published_events", "Events published on the bus.")
         self.outbox = metrics.gauge("outbox_events", "Events that wait for the bus.")
+        self.outbox_age = metrics.gauge("outbox_age_seconds", "For how long the oldest event waits to be published.")
         for channel in channels:
             for gauge in (self.pending, self.oldest, self.refused):
                 gauge.labels(channel)

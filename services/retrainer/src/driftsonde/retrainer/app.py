@@ -12,7 +12,8 @@ from driftsonde.core.aws.queue import SqsQueue
 from driftsonde.core.aws.session import aws_client
 from driftsonde.core.bus import connect_bus
 from driftsonde.core.config import Config
-from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, health_routes, serve_http
+from driftsonde.core.errors import RetryableError
+from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, every, health_routes, serve_http
 from driftsonde.core.log import get_logger
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
@@ -28,6 +29,7 @@ from driftsonde.retrainer.watcher import Watcher
 log = get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+_TIDY_SECONDS = 3600.0
 
 
 async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) -> None:
@@ -51,13 +53,14 @@ async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) 
         bus.subscribe("retrainer", TYPES, Handlers(database, outbox, clock, changed.set).handle)
         relay = Relay(
             outbox, bus, clock, health, current=store.open_plan_events, republish_every=settings.republish_every,
-            published=metrics.published, depth=metrics.outbox,
+            published=metrics.published, depth=metrics.outbox, age=metrics.outbox_age,
         )  # fmt: skip
         if not await enter_or_stop(stack, bus.running(), stop):
             return
         async with asyncio.TaskGroup() as group:
             group.create_task(watcher.run(stop, changed, health, settings.poll_jobs_seconds, relay.wake))
             group.create_task(relay.run(stop))
+            group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox), stop))
             if settings.job_states_url:
                 sqs = await stack.enter_async_context(aws_client("sqs", read_timeout=settings.poll_seconds + 20))
                 group.create_task(listen(SqsQueue(sqs, settings.job_states_url, wait=settings.poll_seconds), stop, health, changed.set))
@@ -65,3 +68,10 @@ async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) 
             log.info("ready", monitors=[monitor.name for monitor in config.monitors if monitor.retrain])
             await stop.wait()
             health.stopping()
+
+
+async def _tidy(database: Database, outbox: Outbox) -> None:
+    try:
+        await database.run(outbox.forget_old)
+    except RetryableError as exc:
+        log.warning("cannot tidy up", error=str(exc))

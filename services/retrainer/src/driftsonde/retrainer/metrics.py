@@ -22,3 +22,4 @@ class RetrainerMetrics:
         )
         self.published = metrics.counter("published", "Events published.")
         self.outbox = metrics.gauge("outbox_depth", "Events that wait to be published.")
+        self.outbox_age = metrics.gauge("outbox_age_seconds", "For how long the oldest event waits to be published.")

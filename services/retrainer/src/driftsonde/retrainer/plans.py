@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, and_, select
 
 from driftsonde.core.config import Config, Monitor, Recipe
 from driftsonde.core.events import DriftDetected, PlanAccepted, PlanFact, PlanRefused, PlanWaiting, parse_event
@@ -24,6 +24,10 @@ KIND = {"prepare": "processing", "train": "training", "evaluate": "processing", 
 STEP = {"preparing": "prepare", "training": "train", "evaluating": "evaluate", "transforming": "transform"}
 
 MakeFact = Callable[..., PlanFact]
+
+
+class Outrun(Exception):
+    """Another replica has moved the plan meanwhile; look again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,12 @@ class Plans:
         self._metrics.plans.labels("waiting").inc()
         self._metrics.refusals.labels(reason).inc()
 
+    def park(self, connection: Connection, row: Row[Any], until: datetime) -> None:
+        """Leave a plan in its state until the quota may allow its job."""
+        self.count_on(connection, row, until=until)
+        self.say(connection, row, PlanWaiting, row.sequence + 1, reason=EXPLANATIONS["quota"], until=until)
+        self._metrics.refusals.labels("quota").inc()
+
     def wait_for_labels(self, connection: Connection, row: Row[Any]) -> None:
         """Give the budget back and begin again later: nothing was trained."""
         connection.execute(store.budget.delete().where(store.budget.c.plan == row.id))
@@ -119,20 +129,26 @@ class Plans:
     def move(self, connection: Connection, row: Row[Any], to: str, fact: MakeFact | None = None, /, **fields: Any) -> None:
         """Change a plan's state, ask for the first job of the new state, and announce one fact.
 
-        The state is changed only where it is still what it was: a replica that was slower does nothing.
+        Raises:
+            Outrun: as `count_on`.
         """
-        table, now = store.plan, self._clock.now()
-        values: dict[str, Any] = {"state": to, "updated_at": now, "until": None, "reason": str(fields.get("reason", ""))}
-        changed = connection.execute(
-            table.update().where(table.c.id == row.id, table.c.state == row.state, table.c.sequence == row.sequence)
-            .values(**values, sequence=row.sequence + 1)
-        )  # fmt: skip
-        if changed.rowcount != 1:
-            return
+        self.count_on(connection, row, state=to, updated_at=self._clock.now(), until=None, reason=str(fields.get("reason", "")))
         if to in STEP:
             self.add_job(connection, row, STEP[to])
         if fact is not None:
             self.say(connection, row, fact, row.sequence + 1, **fields)
+
+    @staticmethod
+    def count_on(connection: Connection, row: Row[Any], **values: Any) -> None:
+        """Change a plan and its sequence, if it is still as it was read.
+
+        Raises:
+            Outrun: if another replica was faster; the transaction that this is part of must not happen.
+        """
+        table = store.plan
+        same = and_(table.c.id == row.id, table.c.state == row.state, table.c.sequence == row.sequence)
+        if connection.execute(table.update().where(same).values(**values, sequence=row.sequence + 1)).rowcount != 1:
+            raise Outrun(row.id)
 
     def say(self, connection: Connection, row: Row[Any], fact: MakeFact, sequence: int, **fields: Any) -> None:
         """Announce a fact of a plan; it becomes the one that is published again while the plan is open."""
@@ -157,7 +173,8 @@ class Plans:
     def mark(self, connection: Connection, name: str, state: str, detail: str = "", seconds: float | None = None) -> None:
         """Note what became of a job."""
         table = store.job
-        connection.execute(table.update().where(table.c.name == name).values(state=state, detail=detail[:4000], seconds=seconds))
+        since = {"created_at": self._clock.now()} if state == "created" else {}
+        connection.execute(table.update().where(table.c.name == name).values(state=state, detail=detail[:4000], seconds=seconds, **since))
 
     def promote(self, connection: Connection, row: Row[Any], values: dict[str, Any], state: str, fact: MakeFact, **fields: Any) -> None:
         """Crown a new champion."""

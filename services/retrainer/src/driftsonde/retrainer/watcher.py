@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from driftsonde.core.errors import ConfigError, GoneError, QuotaReached, RetryableError
+from driftsonde.core.errors import ConfigError, GoneError, QuotaReached, RetryableError, Throttled
 from driftsonde.core.events import (
     BatchFinished,
     ModelHeld,
     ModelPromoted,
-    PlanWaiting,
     Scores,
     TrainingFailed,
     TrainingStarted,
@@ -32,13 +32,15 @@ from driftsonde.core.store.engine import Database
 from driftsonde.retrainer import requests, store
 from driftsonde.retrainer.gate import passes
 from driftsonde.retrainer.metrics import RetrainerMetrics
-from driftsonde.retrainer.planner import EXPLANATIONS, LATER
-from driftsonde.retrainer.plans import STEP, Plans, PlanView, succeeded
+from driftsonde.retrainer.planner import LATER
+from driftsonde.retrainer.plans import STEP, Outrun, Plans, PlanView, succeeded
 from driftsonde.retrainer.requests import Layout
 
 log = get_logger(__name__)
 
 MAX_ATTEMPTS = 2
+MAX_TROUBLES = 3
+"""So many plans that cannot go on end a round: each may have waited for its timeouts."""
 
 
 class Watcher:
@@ -71,15 +73,32 @@ class Watcher:
                     waiter.cancel()
 
     async def round(self) -> bool:
-        """Take every open plan one step further; True when any moved."""
+        """Take every open plan one step further; True when any moved. One plan's trouble does not hold up the others.
+
+        Raises:
+            RetryableError: at the end, if plans could not go on now; earlier if SageMaker asks for less or seems to be away.
+        """
         now, moved = self._clock.now(), False
         for row in await self._database.look(store.plans_in, store.UNDECIDED):
             if row.until is None or row.until <= now or await self._database.look(_is_over, row):
                 await self._database.run(self._plans.decide, row)
                 moved = True
-        for row in await self._database.look(store.plans_in, store.ACTIVE):
-            if row.until is None or row.until <= now:
+        active = [row for row in await self._database.look(store.plans_in, store.ACTIVE) if row.until is None or row.until <= now]
+        random.shuffle(active)  # where a round ends early, it is not always the same plans that are left out
+        troubles: list[RetryableError] = []
+        for row in active:
+            try:
                 moved = await self._advance(row) or moved
+            except Outrun:
+                moved = True
+            except RetryableError as exc:
+                troubles.append(exc)
+                if isinstance(exc, Throttled) or len(troubles) == MAX_TROUBLES:
+                    break
+            except Exception:  # the only broad handler: an unknown error in one plan is tried again, and stops no other
+                log.exception("unexpected error in a plan", plan=row.id)
+        if troubles:
+            raise troubles[0]
         return moved
 
     async def _advance(self, row: Row[Any]) -> bool:
@@ -99,14 +118,22 @@ class Watcher:
                 return True
             status = await self._jobs.status(job.kind, job.name)
             if status.state in ("pending", "running"):
+                await self._limit(plan, job)
                 return False
             await self._ended(plan, job, status)
         except QuotaReached:
-            await self._database.run(self._park, row)
+            await self._database.run(self._plans.park, row, self._clock.now() + LATER)
             return False
         except (ConfigError, GoneError) as exc:
             await self._fail(row, "", str(exc))
         return True
+
+    async def _limit(self, plan: PlanView, job: Row[Any]) -> None:
+        """Stop a transform that takes too long; to the other kinds of job SageMaker itself sets the limit that the request names."""
+        limit = plan.recipe.batch.compute.max_runtime
+        if job.kind == "transform" and self._clock.now() - job.created_at > limit:
+            log.error("job takes too long and is stopped", job=job.name, limit=str(limit))
+            await self._jobs.stop(job.kind, job.name)
 
     async def _create(self, plan: PlanView, job: Row[Any]) -> None:
         request = await self._request(plan, job)
@@ -117,6 +144,7 @@ class Watcher:
 
         def note(connection: Connection) -> None:
             self._plans.mark(connection, job.name, "created")
+            self._plans.count_on(connection, plan.row)
             if job.step == "train":
                 self._plans.say(connection, plan.row, TrainingStarted, plan.row.sequence + 1, job=job.name)
 
@@ -175,15 +203,30 @@ class Watcher:
             return
         layout = Layout.of(plan.recipe, plan.row.monitor, plan.row.episode)
         if job.step == "prepare":
-            summary = json.loads(await self._read(f"{layout.prepared(job.attempt, 'meta')}/summary.json"))
+            summary = await self._report(f"{layout.prepared(job.attempt, 'meta')}/summary.json", "train", "holdout")
             await self._database.run(self._prepared, plan, job, status, summary)
         elif job.step == "train":
             await self._database.run(self._trained, plan, job, status)
         elif job.step == "evaluate":
-            metrics = json.loads(await self._read(f"{layout.metrics(job.attempt)}/metrics.json"))
+            metrics = await self._report(f"{layout.metrics(job.attempt)}/metrics.json", "challenger", "rows")
             await self._database.run(self._evaluated, plan, job, status, metrics)
         else:
-            await self._database.run(self._transformed, plan, job, layout.predictions, "succeeded", "")
+            await self._database.run(self._transformed, plan, job, status)
+
+    async def _report(self, uri: str, *numbers: str) -> dict[str, Any]:
+        """Read what a step has written.
+
+        Raises:
+            ConfigError: if it is not JSON with these numbers: the step, perhaps the user's own, is wrong.
+        """
+        try:
+            found = json.loads(await self._read(uri))
+        except ValueError as exc:
+            raise ConfigError(f"{uri} is not JSON: {exc}") from exc
+        wrong = [key for key in numbers if not isinstance(found, dict) or not isinstance(found.get(key), int | float)]
+        if wrong:
+            raise ConfigError(f"{uri} must be a JSON object with the numbers {', '.join(numbers)}; wrong or missing: {', '.join(wrong)}")
+        return dict(found)
 
     def _prepared(self, connection: Connection, plan: PlanView, job: Row[Any], status: JobStatus, summary: dict[str, Any]) -> None:
         self._plans.mark(connection, job.name, "succeeded", json.dumps(summary), status.seconds)
@@ -244,33 +287,29 @@ class Watcher:
         state = "transforming" if recipe.batch.enabled else "done"
         await self._database.run(lambda connection: self._plans.promote(connection, row, values, state, ModelPromoted, **fields))
 
-    def _transformed(self, connection: Connection, plan: PlanView, job: Row[Any], output: str, state: str, reason: str) -> None:
-        self._plans.mark(connection, job.name, state, reason)
-        self._plans.move(
-            connection,
-            plan.row,
-            "done" if state == "succeeded" else "failed",
-            BatchFinished,
-            job=job.name,
-            state=state,
-            output=output,
-            reason=reason,
-        )
-        self._metrics.plans.labels("done" if state == "succeeded" else "failed").inc()
+    def _transformed(self, connection: Connection, plan: PlanView, job: Row[Any], status: JobStatus) -> None:
+        self._plans.mark(connection, job.name, "succeeded", seconds=status.seconds)
+        self._batch_finished(connection, plan, job, "succeeded")
+
+    def _batch_finished(self, connection: Connection, plan: PlanView, job: Row[Any], state: str, reason: str = "") -> None:
+        output = Layout.of(plan.recipe, plan.row.monitor, plan.row.episode).predictions
+        ending = "done" if state == "succeeded" else "failed"
+        self._plans.move(connection, plan.row, ending, BatchFinished, job=job.name, state=state, output=output, reason=reason)
+        self._metrics.plans.labels(ending).inc()
 
     async def _job_failed(self, plan: PlanView, job: Row[Any], status: JobStatus) -> None:
         """Try a failed job once more, under a new name; then the plan has failed."""
         self._metrics.failures.labels(job.step).inc()
         reason = f"{job.step} job {status.state}: {status.detail}"[:1000]
         log.error("job failed", job=job.name, reason=reason)
-        layout = Layout.of(plan.recipe, plan.row.monitor, plan.row.episode)
 
         def note(connection: Connection) -> None:
             self._plans.mark(connection, job.name, "failed", status.detail, status.seconds)
             if job.attempt < MAX_ATTEMPTS:
+                self._plans.count_on(connection, plan.row)
                 self._plans.add_job(connection, plan.row, job.step)
             elif job.step == "transform":
-                self._transformed(connection, plan, job, layout.predictions, "failed", reason)
+                self._batch_finished(connection, plan, job, "failed", reason)
             else:
                 self._plans.move(connection, plan.row, "failed", TrainingFailed, reason=reason, job=job.name)
                 self._metrics.plans.labels("failed").inc()
@@ -283,13 +322,6 @@ class Watcher:
             lambda connection: self._plans.move(connection, row, "failed", TrainingFailed, reason=reason[:1000], job=job)
         )
         self._metrics.plans.labels("failed").inc()
-
-    def _park(self, connection: Connection, row: Row[Any]) -> None:
-        """Leave a plan where it is until the quota may allow its job."""
-        until = self._clock.now() + LATER
-        self._plans.say(connection, row, PlanWaiting, row.sequence + 1, reason=EXPLANATIONS["quota"], until=until)
-        connection.execute(store.plan.update().where(store.plan.c.id == row.id).values(until=until))
-        self._metrics.refusals.labels("quota").inc()
 
 
 def parse_id(event: str) -> str:

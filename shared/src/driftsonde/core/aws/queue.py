@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from driftsonde.core.aws.session import AWS_ERRORS, as_retryable
-from driftsonde.core.errors import ConfigError, DriftsondeError, RetryableError
+from driftsonde.core.errors import ConfigError, DriftsondeError, LeaseLost, RetryableError
 from driftsonde.core.log import get_logger
 
 log = get_logger(__name__)
@@ -128,15 +128,24 @@ class SqsLease:
         self.deliveries = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
 
     async def extend_forever(self) -> None:
-        """Renew at a third of the lease until cancelled; a renewal that fails is tried again at the next third."""
-        held = 0.0
+        """Renew at a third of the lease until cancelled; a renewal that fails is tried once more, at the next third.
+
+        Raises:
+            LeaseLost: before the lease ends, when it could not be renewed, or was held as long as SQS allows.
+        """
+        held, failures = 0.0, 0
         while held < _MAX_LEASE_SECONDS:
             await asyncio.sleep(self._queue.lease / 3)
             held += self._queue.lease / 3
             try:
                 await self._queue.change_visibility(self._receipt, self._queue.lease)
+                failures = 0
             except RetryableError as exc:
+                failures += 1
                 log.warning("lease was not renewed", error=str(exc))
+                if failures == 2:
+                    raise LeaseLost(f"the lease could not be renewed: {exc}") from exc
+        raise LeaseLost(f"the message was held for {_MAX_LEASE_SECONDS / 3600:g} hours, as long as SQS allows")
 
     async def delete(self) -> None:
         """Settle: done."""

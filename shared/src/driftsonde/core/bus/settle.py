@@ -20,6 +20,9 @@ from driftsonde.core.log import get_logger
 log = get_logger(__name__)
 
 MAX_DELIVERIES = 20
+"""Of an event whose handler says that something is away: about an hour."""
+MAX_BUGS = 8
+"""Of an event whose handler fails in a way that nobody foresaw: two minutes. Order is kept, so that it holds up those behind it."""
 ACK_WAIT_SECONDS = 30.0
 _RETRY_CAP = 300.0
 
@@ -51,7 +54,7 @@ def settling(dead_letter: DeadLetter) -> type[BaseMiddleware[Any, Any]]:
                 await _again(msg, dead_letter, exc.retry_after, str(exc))
             except Exception as exc:  # the only broad handler: an unknown error is redelivered with delay, never lost
                 log.exception("unexpected error in a handler")
-                await _again(msg, dead_letter, 1.0, repr(exc))
+                await _again(msg, dead_letter, 1.0, repr(exc), most=MAX_BUGS)
             else:
                 await msg.ack()
                 return result
@@ -64,9 +67,9 @@ def settling(dead_letter: DeadLetter) -> type[BaseMiddleware[Any, Any]]:
     return Settling
 
 
-async def _again(msg: NatsMessage, dead_letter: DeadLetter, delay: float, detail: str) -> None:
+async def _again(msg: NatsMessage, dead_letter: DeadLetter, delay: float, detail: str, *, most: int = MAX_DELIVERIES) -> None:
     deliveries = msg.raw_message.metadata.num_delivered
-    if deliveries >= MAX_DELIVERIES:
+    if deliveries >= most:
         await _reject(msg, dead_letter, "max_deliveries", detail)
     else:
         await msg.nack(delay=min(delay * 2 ** (deliveries - 1), _RETRY_CAP))

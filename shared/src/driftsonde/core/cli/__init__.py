@@ -22,8 +22,13 @@ app = typer.Typer(
 )
 baseline_app = typer.Typer(help="Build and look at baselines.", no_args_is_help=True)
 config_app = typer.Typer(help="Check the configuration file.", no_args_is_help=True)
+replay_app = typer.Typer(
+    help="Take again what was refused, missed or lost. Whatever was counted or handled before is recognised, so repeating is harmless.",
+    no_args_is_help=True,
+)
 app.add_typer(baseline_app, name="baseline")
 app.add_typer(config_app, name="config")
+app.add_typer(replay_app, name="replay")
 
 _SERVICES = {
     "detector": "Measure drops against baselines and publish drift events.",
@@ -46,7 +51,7 @@ def _service_command(name: str) -> Callable[..., None]:
 
 
 def _register() -> None:
-    from driftsonde.core.cli import backtest, baseline, budget, check, configuration, demo, status, up, verify
+    from driftsonde.core.cli import backtest, baseline, budget, check, configuration, demo, replay, status, up, verify
 
     app.command("init")(configuration.init)
     app.command("check")(check.check)
@@ -55,6 +60,9 @@ def _register() -> None:
     app.command("verify")(verify.verify)
     baseline_app.command("build")(baseline.build)
     config_app.command("check")(configuration.check)
+    replay_app.command("dead-letters")(replay.dead_letters)
+    replay_app.command("objects")(replay.objects)
+    replay_app.command("events")(replay.events)
     app.command("up")(up.up)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)

@@ -16,12 +16,13 @@ import pyarrow.csv as pacsv
 
 from driftsonde.core.errors import UnreadableObject
 from driftsonde.core.readers.chunks import BatchChunk, Chunk
-from driftsonde.core.readers.limits import Limits
+from driftsonde.core.readers.limits import MIB, Limits, too_large
 from driftsonde.core.readers.parquet import READ_ERRORS
 from driftsonde.core.readers.table import Wanted
 
 _DELIMITERS = (",", "\t", ";", "|")
 _GATHER_ROWS = 16_384
+_GATHER_BYTES = 16 * MIB
 _NO_NUMBER = "CSV conversion error to double"
 
 
@@ -36,7 +37,7 @@ class CsvReader:
         first = _first_line(reopen(), name, limits.block_bytes)
         header, delimiter = _header(first, name)
         if len(header) > limits.max_columns:
-            raise UnreadableObject(f"{name} has {len(header)} columns, more than {limits.max_columns}", reason="too_large")
+            raise too_large(name, f"has {len(header):,} columns", "max_columns", limits.max_columns, "write fewer")
         if len(set(header)) != len(header):
             raise UnreadableObject(f"{name} names a column twice in its header")
         self.names = set(header)
@@ -125,11 +126,13 @@ def _as_numbers(column: pa.Array) -> pa.Array:
 def _gather(reader: pacsv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
     """Join blocks until they are worth counting: a look-up in the bins costs the same for few rows as for many."""
     waiting: list[pa.RecordBatch] = []
+    rows = size = 0
     for batch in reader:
         waiting.append(batch)
-        if sum(part.num_rows for part in waiting) >= _GATHER_ROWS:
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _GATHER_ROWS or size >= _GATHER_BYTES:
             yield pa.concat_batches(waiting)
-            waiting = []
+            waiting, rows, size = [], 0, 0
     if waiting:
         yield pa.concat_batches(waiting)
 
@@ -144,7 +147,7 @@ def _first_line(stream: IO[bytes], name: str, limit: int) -> bytes:
         if line.endswith(b"\n") and not line.strip(b"\r\n"):
             line.clear()
     if len(line) > limit:
-        raise UnreadableObject(f"{name} has a header line of more than {limit} bytes", reason="too_large")
+        raise too_large(name, f"has a header line of {len(line):,} bytes or more", "block_bytes", limit, "shorten it")
     return bytes(line)
 
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 from collections.abc import Iterator
+from itertools import groupby
 from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json as pajson
 
-from driftsonde.core.errors import UnreadableObject
 from driftsonde.core.readers.chunks import BatchChunk, Chunk
-from driftsonde.core.readers.limits import Limits
+from driftsonde.core.readers.limits import MIB, Limits, too_large
 from driftsonde.core.readers.table import Wanted
 
 _BLOCKS = 4
+_CELLS = 4 * MIB
 _NO_OBJECT = re.compile(rb"^[ \t\r]*[^{ \t\r\n]", re.MULTILINE)
 _MAX_OPENING = 500
 _NEWLINE = ord("\n")
@@ -35,13 +37,18 @@ class JsonReader:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield one batch a block; types are inferred block by block."""
         for block in self._blocks():
-            table = self._parse(block)
-            self.names |= set(table.schema.names)
-            if len(self.names) > self._limits.max_columns:
-                raise UnreadableObject(f"{self._name} has more than {self._limits.max_columns} columns", reason="too_large")
-            columns = [name for name in table.schema.names if self._wanted(name)]
-            # With no wanted column there is still something to count the rows by.
-            yield from table.select(columns or table.schema.names[:1]).to_batches()
+            for table in _joined(map(self._named, _cut(block))):
+                columns = [name for name in table.schema.names if self._wanted(name)]
+                # With no wanted column there is still something to count the rows by.
+                yield from table.select(columns or table.schema.names[:1]).to_batches()
+
+    def _named(self, block: bytes) -> pa.Table:
+        """Parse, and note the names of the columns."""
+        table = self._parse(block)
+        self.names |= set(table.schema.names)
+        if len(self.names) > self._limits.max_columns:
+            raise too_large(self._name, f"has {len(self.names):,} columns or more", "max_columns", self._limits.max_columns, "write fewer")
+        return table
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the blocks, parsed."""
@@ -54,7 +61,9 @@ class JsonReader:
             if newline:
                 yield whole
             if len(tail) > self._limits.block_bytes:
-                raise UnreadableObject(f"{self._name} has a line of more than {self._limits.block_bytes} bytes", reason="too_large")
+                raise too_large(
+                    self._name, f"has a line of {len(tail):,} bytes or more", "block_bytes", self._limits.block_bytes, "shorten it"
+                )
             rest = tail
         if rest.strip():
             yield rest
@@ -63,11 +72,13 @@ class JsonReader:
         if not _is_safe(block):
             return self._parse_lines(block)
         try:
-            return pajson.read_json(
+            table = pajson.read_json(
                 io.BytesIO(block), read_options=pajson.ReadOptions(use_threads=False, block_size=max(len(block) + 1, 1024))
             )
+            _ = table.schema.names  # decoded here: they may not be UTF-8
         except (pa.ArrowException, ValueError):
             return self._parse_lines(block)
+        return table
 
     def _parse_lines(self, block: bytes) -> pa.Table:
         rows: list[dict[str, Any]] = []
@@ -84,6 +95,26 @@ class JsonReader:
                 self.bad_rows += 1
         names = dict.fromkeys(name for row in rows for name in row)
         return pa.table({_utf8(name): _column([row.get(name) for row in rows]) for name in names})
+
+
+def _cut(block: bytes) -> Iterator[bytes]:
+    """Cut a block so that no piece has too many cells: there may be as many columns as there are keys, each as long as there are rows."""
+    cells = (block.count(b"\n") + 1) * block.count(b":")
+    step = len(block) // math.ceil(math.sqrt(max(cells, 1) / _CELLS))
+    if cells <= _CELLS or step == len(block) or b"\n" not in block:
+        yield block
+        return
+    begin = 0
+    while begin < len(block):
+        end = block.find(b"\n", begin + step)
+        yield from _cut(block[begin : end if end >= 0 else len(block)])
+        begin = end + 1 if end >= 0 else len(block)
+
+
+def _joined(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Join tables of the same columns again: a look-up in the bins costs the same for few rows as for many."""
+    for _, alike in groupby(tables, key=lambda table: table.schema):
+        yield pa.concat_tables(alike).combine_chunks()
 
 
 def _is_safe(block: bytes) -> bool:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from driftsonde.core.errors import UnreadableObject
 from driftsonde.core.readers.chunks import Chunk
-from driftsonde.core.readers.limits import Limits
+from driftsonde.core.readers.limits import Limits, too_large
 from driftsonde.core.readers.source import RangeFile, Source
 
 Format = Literal["auto", "parquet", "csv", "jsonl"]
@@ -106,33 +106,38 @@ def _detect(source: Source, head: bytes) -> str:
 
 
 def _unpacked(source: Source, head: bytes, limits: Limits) -> IO[bytes]:
-    file = RangeFile(source)
+    file: Any = RangeFile(source)
     if head.startswith(_GZIP):
-        return cast("IO[bytes]", _Bounded(gzip.GzipFile(fileobj=io.BufferedReader(file, 1 << 16)), source.name, limits.max_unpacked_bytes))
-    if head.startswith(_ZSTD):
+        file = gzip.GzipFile(fileobj=io.BufferedReader(file, 1 << 16))
+    elif head.startswith(_ZSTD):
         # Arrow's, because zstandard's own reader ends quietly where a frame was cut off.
-        reader = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
-        return cast("IO[bytes]", _Bounded(reader, source.name, limits.max_unpacked_bytes))
-    if head.startswith(_UTF16):
+        file = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+    elif head.startswith(_UTF16):
         raise UnreadableObject(f"{source.name} is UTF-16; only UTF-8 is read")
-    return cast("IO[bytes]", _Bounded(file, source.name, limits.max_unpacked_bytes))
+    return cast("IO[bytes]", _Bounded(file, source, limits))
 
 
 class _Bounded(io.RawIOBase):
     """Reads from a stream, turns every fault of a decompressor into one error, and stops at a limit."""
 
-    def __init__(self, stream: Any, name: str, limit: int) -> None:
-        self._stream, self._name, self._left = stream, name, limit
+    def __init__(self, stream: Any, source: Source, limits: Limits) -> None:
+        self._stream, self._source, self._limits = stream, source, limits
+        self._most = min(limits.max_unpacked_bytes, limits.most_bytes(source.size))
+        self._left = self._most
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int | None = -1) -> bytes:
+        name = self._source.name
         try:
             data: bytes = self._stream.read(size)
         except (EOFError, gzip.BadGzipFile, zlib.error, OSError) as exc:
-            raise UnreadableObject(f"{self._name} cannot be decompressed: {exc}") from exc
+            raise UnreadableObject(f"{name} cannot be decompressed: {exc}") from exc
         self._left -= len(data)
         if self._left < 0:
-            raise UnreadableObject(f"{self._name} unpacks to more than the limit", reason="too_large")
+            absolute = self._most == self._limits.max_unpacked_bytes
+            limit = "max_unpacked_bytes" if absolute else "max_expansion x size, or free_expansion_bytes"
+            what = f"of {self._source.size:,} bytes unpacks to {self._most - self._left:,} bytes or more"
+            raise too_large(name, what, limit, self._most, "write it as several objects")
         return data

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from prometheus_client import Counter, Gauge
@@ -79,6 +79,13 @@ class Outbox:
         # RETURNING, not rowcount: psycopg answers -1 for an insert, whether or not there was a conflict.
         return connection.execute(insert).first() is not None
 
+    def publish_again(self, connection: Connection, since: datetime, monitor: str | None = None) -> int:
+        """Have what was announced since a time published again; returns how many events. Consumers know them by their ids."""
+        again = update(self.table).where(self.table.c.created_at >= since, self.table.c.published_at.is_not(None))
+        if monitor is not None:
+            again = again.where(self.table.c.monitor == monitor)
+        return len(connection.execute(again.values(published_at=None, attempt=self.table.c.attempt + 1).returning(self.table.c.id)).all())
+
     def forget_old(self, connection: Connection) -> None:
         """Delete what is older than any broker keeps."""
         horizon = self._clock.now() - INBOX_KEPT
@@ -95,15 +102,16 @@ class Relay:
         current: selects the event ids that are published again every `republish_every` (open episodes, open plans).
         published: counts publications.
         depth: shows how many events wait.
+        age: shows how long the oldest of them has waited, in seconds.
     """
 
     def __init__(
         self, outbox: Outbox, bus: Bus, clock: Clock, health: Health, *,
-        current: Callable[[Connection], Sequence[str]], republish_every: timedelta, published: Counter, depth: Gauge,
+        current: Callable[[Connection], Sequence[str]], republish_every: timedelta, published: Counter, depth: Gauge, age: Gauge,
     ) -> None:  # fmt: skip
         self._outbox, self._bus, self._clock, self._health = outbox, bus, clock, health
         self._current, self._every = current, republish_every
-        self._published, self._depth = published, depth
+        self._published, self._depth, self._age = published, depth, age
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -132,21 +140,28 @@ class Relay:
 
         Selects by "unpublished", never by "id greater than the last": transactions commit out of id order.
         """
+        await self._show()  # also while the broker is away, when it matters
         rows = await self._outbox.database.look(self._unpublished)
         for row in rows:
             await self._bus.publish(parse_event(row.body.encode()), attempt=row.attempt)
             await self._outbox.database.run(self._mark, row.id, row.attempt)
             self._published.inc()
-        self._depth.set(await self._outbox.database.look(self._waiting))
+        await self._show()
         return len(rows) == _BATCH
+
+    async def _show(self) -> None:
+        waiting, oldest = await self._outbox.database.look(self._waiting)
+        self._depth.set(waiting)
+        self._age.set((self._clock.now() - oldest).total_seconds() if oldest else 0.0)
 
     def _unpublished(self, connection: Connection) -> Sequence[Row[Any]]:
         table = self._outbox.table
         return connection.execute(select(table).where(table.c.published_at.is_(None)).order_by(table.c.id).limit(_BATCH)).all()
 
-    def _waiting(self, connection: Connection) -> int:
+    def _waiting(self, connection: Connection) -> tuple[int, datetime | None]:
         table = self._outbox.table
-        return connection.scalar(select(func.count()).select_from(table).where(table.c.published_at.is_(None))) or 0
+        waiting = select(func.count(), func.min(table.c.created_at)).where(table.c.published_at.is_(None), table.c.attempt == 0)
+        return tuple(connection.execute(waiting).one())
 
     def _mark(self, connection: Connection, row_id: int, attempt: int) -> None:
         table = self._outbox.table

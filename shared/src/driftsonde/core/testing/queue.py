@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 
-from driftsonde.core.errors import RetryableError
+from driftsonde.core.errors import LeaseLost, RetryableError
 
 
 class MemoryQueue:
@@ -50,6 +50,12 @@ class MemoryQueue:
         self._waiting[:0] = [(lease.body, lease.deliveries) for lease in self.held]
         self.held = []
 
+    def lose(self) -> None:
+        """Let the leases that are held end, and no renewal succeed."""
+        for lease in self.held:
+            lease.lost.set()
+        self.expire()
+
     def _end(self, lease: MemoryLease) -> None:
         self.held.remove(lease)  # a second ending is an error of the test's subject
 
@@ -59,10 +65,12 @@ class MemoryLease:
 
     def __init__(self, queue: MemoryQueue, body: str, deliveries: int) -> None:
         self._queue, self.body, self.deliveries = queue, body, deliveries
+        self.lost = asyncio.Event()
 
     async def extend_forever(self) -> None:
-        """Hold it."""
-        await asyncio.Event().wait()
+        """Hold it, until it is lost."""
+        await self.lost.wait()
+        raise LeaseLost("the lease could not be renewed")
 
     async def delete(self) -> None:
         """Settle: done."""
@@ -71,6 +79,8 @@ class MemoryLease:
 
     async def release(self, delay: float) -> None:
         """Settle: again, here at once."""
+        if self.lost.is_set():
+            raise RetryableError("the lease has ended")
         self._queue._end(self)
         self._queue.released.append((self.body, delay))
         self._queue._waiting.append((self.body, self.deliveries))

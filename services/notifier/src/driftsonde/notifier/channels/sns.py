@@ -19,6 +19,9 @@ _PERMANENT: Final = frozenset({
     "InvalidParameter", "InvalidParameterException", "InvalidParameterValue", "InvalidSecurity", "EndpointDisabled",
     "KMSAccessDenied", "KMSDisabled", "KMSInvalidState", "KMSNotFound", "KMSOptInRequired",
 })  # fmt: skip
+# SNS's own words for it: botocore does not count them as throttling, and so does not try again either.
+_THROTTLED: Final = frozenset({"Throttled", "KMSThrottling"})
+_PAUSE_SECONDS: Final = 5.0
 
 
 async def sns_client(key: str, topic_arn: str, stack: AsyncExitStack) -> Any:
@@ -47,6 +50,8 @@ class Sns:
             code = error_code(exc)
             if code in _PERMANENT:
                 return Delivery("refused", code)
+            if code in _THROTTLED:
+                return Delivery("retry", code, _PAUSE_SECONDS)
             wait = as_retryable(exc)
             return Delivery("retry", code, wait.retry_after if isinstance(wait, Throttled) else None)
         except TRANSPORT_ERRORS as exc:

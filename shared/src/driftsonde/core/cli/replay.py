@@ -1,0 +1,130 @@
+"""`driftsonde replay`: dead letters, objects and events once more."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from driftsonde.core.errors import ConfigError
+
+_QueueUrl = Annotated[str, typer.Option(envvar="DRIFTSONDE_QUEUE_URL", help="The detector's intake queue.")]
+_LetterUrl = Annotated[str, typer.Option(envvar="DRIFTSONDE_DEAD_LETTER_URL", help="The dead-letter queue.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")]
+_LEASE_SECONDS = 600
+
+
+def dead_letters(
+    queue_url: _QueueUrl,
+    dead_letter_url: _LetterUrl,
+    reason: Annotated[list[str], typer.Option(help="Only letters of this reason, e.g. too_large; may be given again.")] = [],  # noqa: B006  # typer copies it
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    dry_run: _DryRun = False,
+) -> None:
+    """Send dead letters back to the intake queue: after a fix, a raised limit, a permission that was missing.
+
+    A drop that still cannot be read comes back with its reason. Letters whose message was too long to keep whole are left.
+    """
+    from driftsonde.core.aws.queue import SqsQueue
+    from driftsonde.core.aws.session import aws_client
+    from driftsonde.core.replaying import replay_dead_letters
+
+    async def run(progress: Callable[[], None]) -> tuple[Counter[str], Counter[str]]:
+        async with aws_client("sqs") as sqs:
+            letters, intake = SqsQueue(sqs, dead_letter_url, lease=_LEASE_SECONDS, wait=2), SqsQueue(sqs, queue_url)
+            return await replay_dead_letters(letters, None if dry_run else intake, reasons=reason, limit=limit, progress=progress)
+
+    with _counting("letters") as progress:
+        moved, left = asyncio.run(run(progress))
+    _say("sent again", moved)
+    _say("found" if dry_run else "left", left)
+
+
+def objects(
+    prefix: Annotated[str, typer.Argument(help="s3://bucket/prefix")],
+    queue_url: _QueueUrl,
+    since: Annotated[str | None, typer.Option(help="Only objects that are not older than this, e.g. 30d.")] = None,
+    dry_run: _DryRun = False,
+) -> None:
+    """Notify the detector of objects that were in S3 before the monitor, or whose notifications were lost."""
+    from driftsonde.core.aws.objects import S3Objects
+    from driftsonde.core.aws.queue import SqsQueue
+    from driftsonde.core.aws.session import aws_client
+    from driftsonde.core.replaying import replay_objects
+
+    bucket, _, path = prefix.removeprefix("s3://").partition("/")
+    if not prefix.startswith("s3://") or not bucket:
+        raise ConfigError(f"{prefix!r} is no place in S3; expected s3://bucket/prefix")
+    start = _before(since)
+
+    async def run(progress: Callable[[], None]) -> int:
+        async with aws_client("s3") as s3, aws_client("sqs") as sqs:
+            listed = S3Objects(s3).list(bucket, path)
+            return await replay_objects(listed, bucket, None if dry_run else SqsQueue(sqs, queue_url), since=start, progress=progress)
+
+    with _counting("objects") as progress:
+        count = asyncio.run(run(progress))
+    print(f"{count} objects {'found' if dry_run else 'announced'}")
+
+
+def events(
+    database_url: Annotated[str, typer.Option(envvar="DRIFTSONDE_DATABASE_URL", help="State of the service whose events these are.")],
+    since: Annotated[str, typer.Option(help="How far back, e.g. 24h; at most 30d are kept.")] = "24h",
+    monitor: Annotated[str | None, typer.Option(help="Only events of this monitor.")] = None,
+) -> None:
+    """Publish events again that a broker may have lost; a running service does it within a second."""
+    from sqlalchemy import MetaData
+    from sqlalchemy.exc import DBAPIError
+
+    from driftsonde.core.lifecycle import SystemClock
+    from driftsonde.core.store.engine import Database
+    from driftsonde.core.store.outbox import Outbox, inbox_table, outbox_table
+
+    start, metadata = _before(since), MetaData()
+    database = Database(database_url)
+    outbox = Outbox(database, outbox_table(metadata), inbox_table(metadata), SystemClock())
+    try:
+        with database.write() as connection:
+            count = outbox.publish_again(connection, start or datetime.now(UTC), monitor)
+    except DBAPIError as exc:
+        raise ConfigError(f"database_url: there is no outbox to read: {exc.orig}; expected the state of a service") from exc
+    finally:
+        database.close()
+    print(f"{count} events will be published again")
+
+
+def _before(since: str | None) -> datetime | None:
+    from driftsonde.core.config import parse_duration
+
+    if since is None:
+        return None
+    try:
+        ago = parse_duration(since)
+    except ValueError as exc:
+        raise ConfigError(f"--since {since!r}: {exc}") from exc
+    if not isinstance(ago, timedelta):
+        raise ConfigError(f"--since {since!r} is no duration; expected e.g. 90s, 24h or 30d")
+    return datetime.now(UTC) - ago
+
+
+def _say(what: str, counts: Counter[str]) -> None:
+    parts = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    print(f"{counts.total()} {what}{f': {parts}' if parts else ''}")
+
+
+@contextmanager
+def _counting(what: str) -> Iterator[Callable[[], None]]:
+    """Show how many were sent, where people look; how many there are is not known beforehand."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.completed:.0f} " + what)
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,71 @@
+"""What a fault test asks for: `rig`, or `make_rig` for one with settings of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .harness import Rig
+from .proxies import HttpProxy, TcpProxy
+
+MakeRig = Callable[..., Rig]
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The detector's state: SQLite, or PostgreSQL where DRIFTSONDE_FAULT_DATABASE says so."""
+    if os.environ.get("DRIFTSONDE_FAULT_DATABASE", "sqlite") == "sqlite":
+        return f"sqlite:///{tmp_path}/detector.sqlite"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture
+def replicas() -> int:
+    """Three detectors on PostgreSQL, one on SQLite."""
+    return 1 if os.environ.get("DRIFTSONDE_FAULT_DATABASE", "sqlite") == "sqlite" else 3
+
+
+@pytest.fixture
+def make_rig(emulator: str, tmp_path: Path, database: str, replicas: int) -> Iterator[MakeRig]:
+    """Make a rig; keywords as its arguments."""
+    made: list[Rig] = []
+
+    def make(**arguments: Any) -> Rig:
+        made.append(Rig(emulator, tmp_path, database, replicas=arguments.pop("replicas", replicas), **arguments))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+@pytest.fixture
+def rig(make_rig: MakeRig) -> Rig:
+    """A running detector."""
+    return make_rig().start()
+
+
+@pytest.fixture
+def http(emulator: str) -> Iterator[HttpProxy]:
+    """A scripted relay to the emulator."""
+    proxy = HttpProxy(emulator)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def tcp() -> Iterator[Callable[[int | str], TcpProxy]]:
+    """Makes relays to ports."""
+    made: list[TcpProxy] = []
+
+    def make(target: int | str) -> TcpProxy:
+        made.append(TcpProxy(target))
+        return made[-1]
+
+    yield make
+    for proxy in made:
+        proxy.close()

@@ -1,0 +1,340 @@
+"""One detector (or several) with queues, a bucket, a bus and a database of its own, and the verifier that looks from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import quote_plus
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+
+from driftsonde.core.aws.session import aws_client
+from driftsonde.core.local.stack import ACCOUNT, REGION, find_program, free_port
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+ROWS = 300
+COUNTED = frozenset({"counted", "empty", "too_late"})
+IGNORED = frozenset({"gone", "superseded", "retracted"})
+
+
+def rows(seed: int, shift: float = 0.0, count: int = ROWS) -> pa.Table:
+    """Return rows of a number and a letter."""
+    random = np.random.default_rng(seed)
+    return pa.table({"x": random.normal(shift, 1.0, count), "plan": random.choice(["free", "pro"], count)})
+
+
+def parquet(table: pa.Table, **options: Any) -> bytes:
+    """Return a table as Parquet."""
+    sink = io.BytesIO()
+    pq.write_table(table, sink, **options)
+    return sink.getvalue()
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A drop as it was announced."""
+
+    key: str
+    etag: str
+    sequencer: str
+    at: datetime
+    size: int
+
+    def body(self, bucket: str, **changes: Any) -> str:
+        """Return S3's notification of it."""
+        item = {"key": quote_plus(self.key), "size": self.size, "eTag": self.etag, "sequencer": self.sequencer}
+        record = {
+            "eventVersion": "2.1", "eventSource": "aws:s3", "eventTime": self.at.isoformat(), "eventName": "ObjectCreated:Put",
+            "s3": {"bucket": {"name": bucket}, "object": item},
+        }  # fmt: skip
+        return json.dumps({"Records": [{**record, **changes}]})
+
+
+@dataclass
+class Rig:
+    """Everything that one test has.
+
+    Args:
+        emulator: where the emulator of AWS answers.
+        folder: for state and logs.
+        database: SQLAlchemy URL of the detector's state.
+        monitor: keys of the monitor beside name, drops and baseline.
+        environment: more variables of the detector.
+        replicas: how many detectors.
+    """
+
+    emulator: str
+    folder: Path
+    database: str
+    monitor: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    replicas: int = 1
+
+    def __post_init__(self) -> None:
+        self.name = f"f{uuid.uuid4().hex[:10]}"
+        self.bucket, self.sent = f"bucket-{self.name}", list[Sent]()
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports = {f"detector{number}": free_port() for number in range(self.replicas)}
+        self.bus_port = free_port()
+        self.engine: Engine = create_engine(make_url(self.database).set(drivername=_driver(self.database)))
+        self._letters: list[dict[str, Any]] = []
+        self._sequence = 0
+        config = {"name": "churn", "drops": f"s3://{self.bucket}/in/", "baseline": f"s3://{self.bucket}/base/", **self.monitor}
+        self.config = self.folder / "driftsonde.yaml"
+        self.config.write_text(yaml.safe_dump({"monitors": [config]}))
+        self._clients = Clients(self.emulator)
+        self.aws(self._create)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        self.engine.dispose()
+        self._clients.close()
+
+    # What the detector stands on
+
+    def queue_url(self, kind: str) -> str:
+        """Return the URL of `intake` or `letters`."""
+        return f"{self.emulator}/{ACCOUNT}/{self.name}-{kind}"
+
+    def aws(self, act: Callable[[Any, Any], Any]) -> Any:
+        """Run `act(s3, sqs)` against the emulator itself, past any proxy."""
+        return self._clients.run(act)
+
+    async def _create(self, s3: Any, sqs: Any) -> None:
+        await s3.create_bucket(Bucket=self.bucket)
+        for kind in ("intake", "letters"):
+            await sqs.create_queue(QueueName=f"{self.name}-{kind}", Attributes={"VisibilityTimeout": "30"})
+        await s3.put_object(Bucket=self.bucket, Key="base/a.parquet", Body=parquet(rows(0, count=4_000)))
+
+    def start_bus(self) -> None:
+        """Start NATS; a second start finds what it stored."""
+        settings = {
+            "listen": f"127.0.0.1:{self.bus_port}",
+            "jetstream": {"store_dir": str(self.folder / "bus"), "sync_interval": "always"},
+        }
+        path = self.folder / "bus.json"
+        path.write_text(json.dumps(settings))
+        self._spawn("bus", [find_program("nats-server", "DRIFTSONDE_NATS_SERVER"), "-c", str(path)], {})
+
+    def start(self, *, wait: bool = True) -> Rig:
+        """Start the bus and every replica of the detector that does not run; wait until they are ready and have a baseline."""
+        if "bus" not in self.processes or self.processes["bus"].poll() is not None:
+            self.start_bus()
+        for name in self.ports:
+            if name not in self.processes or self.processes[name].poll() is not None:
+                self.launch(name)
+        if wait:
+            for name in self.ports:
+                self.until(lambda name=name: self.get(name, "/readyz")[0] == 200, f"{name} ready")  # type: ignore[misc]  # bound now
+            self.until(lambda: self.query("select 1 from baseline where state = 'adopted'"), "a baseline")
+        return self
+
+    def launch(self, name: str = "detector0", wrapper: tuple[str, ...] = ("-m", "driftsonde.detector"), **more: str) -> None:
+        """Start one detector without waiting; `wrapper`: what Python runs."""
+        settings = {
+            "AWS_ENDPOINT_URL": self.emulator, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION,
+            "AWS_EC2_METADATA_DISABLED": "true", "OMP_NUM_THREADS": "1",
+            "DRIFTSONDE_CONFIG": str(self.config), "DRIFTSONDE_DATABASE_URL": self.database,
+            "DRIFTSONDE_BUS_URL": f"nats://127.0.0.1:{self.bus_port}", "DRIFTSONDE_PORT": str(self.ports[name]),
+            "DRIFTSONDE_QUEUE_URL": self.queue_url("intake"), "DRIFTSONDE_DEAD_LETTER_URL": self.queue_url("letters"),
+            "DRIFTSONDE_POLL_SECONDS": "1", "DRIFTSONDE_LEASE": "30s", "DRIFTSONDE_REPLICAS": str(self.replicas),
+        }  # fmt: skip
+        self._spawn(name, [sys.executable, *wrapper], {**settings, **self.environment, **more})
+
+    def _spawn(self, name: str, command: list[str], settings: Mapping[str, str]) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT)
+
+    def log(self, name: str = "detector0") -> str:
+        """Return what a process has said."""
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def kill(self, name: str = "detector0") -> None:
+        """End a process without warning."""
+        self.processes[name].send_signal(signal.SIGKILL)
+        self.processes[name].wait()
+
+    def terminate(self, name: str = "detector0", seconds: float = 25.0) -> int:
+        """Send SIGTERM; returns the exit code."""
+        self.processes[name].terminate()
+        return self.processes[name].wait(seconds)
+
+    # What the world does to it
+
+    def put(self, name: str, body: bytes, *, at: datetime | None = None) -> Sent:
+        """Store an object, and return its notification, which is not sent."""
+        key = f"in/{name}"
+        answer = self.aws(lambda s3, _: s3.put_object(Bucket=self.bucket, Key=key, Body=body))
+        self._sequence += 1
+        sent = Sent(key, answer["ETag"].strip('"'), f"{self._sequence:016X}", at or START + timedelta(minutes=self._sequence), len(body))
+        self.sent.append(sent)
+        return sent
+
+    def delete(self, name: str) -> None:
+        """Remove an object."""
+        self.aws(lambda s3, _: s3.delete_object(Bucket=self.bucket, Key=f"in/{name}"))
+
+    def send(self, *what: Sent | str) -> None:
+        """Put notifications (or any text) into the intake queue."""
+
+        async def act(_s3: Any, sqs: Any) -> None:
+            for item in what:
+                body = item if isinstance(item, str) else item.body(self.bucket)
+                await sqs.send_message(QueueUrl=self.queue_url("intake"), MessageBody=body)
+
+        self.aws(act)
+
+    def drop(self, name: str, body: bytes | None = None, *, shift: float = 0.0) -> Sent:
+        """Store an object and send its notification."""
+        sent = self.put(name, body if body is not None else parquet(rows(len(self.sent) + 1, shift)))
+        self.send(sent)
+        return sent
+
+    # What can be seen from outside
+
+    def query(self, statement: str) -> list[tuple[Any, ...]]:
+        """Ask the database."""
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
+    def get(self, name: str, path: str) -> tuple[int, str]:
+        """Ask a detector over HTTP; status 0 if it does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as exc:
+            return exc.code, exc.read().decode()
+        except OSError:
+            return 0, ""
+
+    def outcomes(self) -> Counter[str]:
+        """Return how many objects have which outcome."""
+        return Counter(dict(self.query("select outcome, count(*) from object group by outcome")))
+
+    def verdicts(self) -> dict[str, tuple[str, int]]:
+        """Return each window's verdict and rows, by key."""
+        prefix = f"s3://{self.bucket}/in/"
+        found = self.query('select id, verdict, rows from "window" where verdict is not null')
+        return {name.removeprefix(prefix): (word, count) for name, word, count in found}
+
+    def depth(self, kind: str = "intake") -> int:
+        """Return how many messages a queue holds, those that are leased included."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self.aws(lambda _, sqs: sqs.get_queue_attributes(QueueUrl=self.queue_url(kind), AttributeNames=names))
+        return sum(int(answer["Attributes"][name]) for name in names)
+
+    def letters(self) -> list[dict[str, Any]]:
+        """Return every dead letter so far; they are held, so that each is seen once."""
+
+        async def act(_s3: Any, sqs: Any) -> None:
+            url = self.queue_url("letters")
+            while got := (await sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=3600)).get("Messages"):
+                self._letters += [json.loads(message["Body"]) for message in got]
+
+        self.aws(act)
+        return self._letters
+
+    def until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+        """Wait for something; a detector that died meanwhile ends the wait."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"{what}: not in {seconds:.0f} s\n{self.log()[-3000:]}"
+            time.sleep(0.1)
+
+    def settled(self, seconds: float = 60.0) -> None:
+        """Wait until nothing waits any more: no message, no window to judge, no event to publish."""
+        self.until(lambda: self.depth() == 0, "an empty queue", seconds)
+        self.until(lambda: "pending" not in self.outcomes(), "no pending drop", seconds)
+        self.until(lambda: self.query("select count(*) from dirty") == [(0,)], "all windows judged", seconds)
+        self.until(lambda: self.query("select count(*) from outbox where published_at is null") == [(0,)], "all events published", seconds)
+
+    def verify(self, newest: Iterable[Sent] | None = None) -> None:
+        """Check what is promised whatever happened: each drop is counted once, was ignored with a reason, or is a dead letter.
+
+        Args:
+            newest: the drops that are to be found, if some of those that were put were replaced.
+        """
+        expected = {sent.key for sent in (newest if newest is not None else self.sent)}
+        known = dict(self.query("select key, outcome from object"))
+        letters = Counter(key for letter in self.letters() for key in _keys(letter["body"]))
+        parts = Counter(key for (key,) in self.query("select key from part where rows > 0"))
+        unreadable = {key for key, outcome in known.items() if outcome not in COUNTED | IGNORED}
+        assert expected <= set(known), f"lost: {sorted(expected - set(known))}"
+        assert all(count == 1 for count in parts.values()), f"counted twice: {parts.most_common(3)}"
+        assert {key for key, outcome in known.items() if outcome == "counted"} == set(parts)
+        assert unreadable & expected <= set(letters), f"neither counted nor dead-lettered: {sorted(unreadable - set(letters))}"
+        merged = self.query(
+            'select w.id from "window" w where w.rows != (select coalesce(sum(p.rows), 0) from part p where p.monitor = w.monitor and p."window" = w.id)'
+        )
+        assert merged == [], f"windows that are not the sum of their parts: {merged}"
+
+
+class Clients:
+    """Clients of the emulator, on an event loop in a thread: making them takes longer than most of what they are used for."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._stack = AsyncExitStack()
+        variables = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
+        with patch.dict(os.environ, variables):
+            self._s3, self._sqs = self._wait(self._open())
+
+    async def _open(self) -> list[Any]:
+        return [await self._stack.enter_async_context(aws_client(name, read_timeout=120)) for name in ("s3", "sqs")]
+
+    def run(self, act: Callable[[Any, Any], Coroutine[Any, Any, Any]]) -> Any:
+        """Run `act(s3, sqs)`."""
+        return self._wait(act(self._s3, self._sqs))
+
+    def close(self) -> None:
+        """Close them."""
+        self._wait(self._stack.aclose())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(180)
+
+
+def _keys(body: str) -> list[str]:
+    from driftsonde.core.drops import parse_notification
+    from driftsonde.core.errors import PoisonError
+
+    try:
+        return [drop.key for drop in parse_notification(body).drops]
+    except PoisonError:
+        return []
+
+
+def _driver(url: str) -> str:
+    return "sqlite" if url.startswith("sqlite") else "postgresql+psycopg"

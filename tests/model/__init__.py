@@ -1,0 +1,1 @@
+"""A model of the protocol, and random crashes in it: `make model`."""
