@@ -1,4 +1,4 @@
-"""F01 The same message is delivered again, shuffled among others, and once more from the dead letters.
+"""F01 The same message is delivered again, shuffled among others, and once more when all is done.
 
 Promised: it counts once.
 """

@@ -11,6 +11,8 @@ from .conftest import MakeRig
 from .harness import parquet, rows
 from .proxies import Fault, HttpProxy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("code", ["AccessDenied", "KMS.DisabledException", "InvalidAccessKeyId"])
 def test_denied_drop_waits(make_rig: MakeRig, http: HttpProxy, code: str) -> None:

@@ -12,6 +12,8 @@ from sqlalchemy import text
 
 from .harness import ROWS, Rig, parquet, rows
 
+pytestmark = pytest.mark.slow
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "cut short": lambda data: data[:20],

@@ -8,7 +8,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from .reaction import Notifying, Retraining, Web, drift, resolved
+
+pytestmark = pytest.mark.slow
 
 OLD = "0" * 32
 

@@ -9,7 +9,11 @@ import random
 import time
 from pathlib import Path
 
+import pytest
+
 from .reaction import Retraining, drift
+
+pytestmark = pytest.mark.slow
 
 MONITORS, BUDGET, KILLS = tuple(f"m{number}" for number in range(100)), 5, 3
 

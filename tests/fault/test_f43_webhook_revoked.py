@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from .reaction import Answer, Notifying, Web, drift, resolved
+
+pytestmark = pytest.mark.slow
 
 REVOKED = {"forbidden": 403, "missing": 404, "gone": 410}
 FACTS = (drift(episode=1), resolved(episode=1), drift(episode=2))

@@ -9,7 +9,11 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from .reaction import Notifying, Web, drift, rejected, resolved
+
+pytestmark = pytest.mark.slow
 
 EPISODES, REJECTED = 6, 500
 
