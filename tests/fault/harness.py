@@ -221,18 +221,11 @@ class Rig:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the database."""
-        with self.engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(text(statement))]
+        return rows_of(self.engine, statement)
 
     def get(self, name: str, path: str) -> tuple[int, str]:
         """Ask a detector over HTTP; status 0 if it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as exc:
-            return exc.code, exc.read().decode()
-        except OSError:
-            return 0, ""
+        return http_get(self.ports[name], path)
 
     def outcomes(self) -> Counter[str]:
         """Return how many objects have which outcome."""
@@ -294,6 +287,23 @@ class Rig:
             'select w.id from "window" w where w.rows != (select coalesce(sum(p.rows), 0) from part p where p.monitor = w.monitor and p."window" = w.id)'
         )
         assert merged == [], f"windows that are not the sum of their parts: {merged}"
+
+
+def rows_of(engine: Engine, statement: str) -> list[tuple[Any, ...]]:
+    """Ask a database."""
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(statement))]
+
+
+def http_get(port: int, path: str) -> tuple[int, str]:
+    """Ask a process over HTTP; status 0 if it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as exc:
+        return exc.code, exc.read().decode()
+    except OSError:
+        return 0, ""
 
 
 class Clients:

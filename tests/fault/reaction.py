@@ -38,6 +38,8 @@ from driftsonde.core.events import PREFIX, BaselineRef, DriftDetected, DriftReso
 from driftsonde.core.local.stack import ACCOUNT, REGION, ROLE, find_program, free_port
 from driftsonde.core.names import job_name
 
+from .harness import http_get, rows_of
+
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ENDINGS = {
     "done": {"plan.accepted", "training.started", "training.succeeded", "model.promoted", "batch.finished"},
@@ -251,8 +253,7 @@ class Processes:
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the database."""
-        with self.engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(text(statement))]
+        return rows_of(self.engine, statement)
 
     def execute(self, *statements: str) -> None:
         """Change the database behind the service's back."""
@@ -262,13 +263,7 @@ class Processes:
 
     def get(self, name: str, path: str) -> tuple[int, str]:
         """Ask a replica over HTTP; status 0 if it does not answer."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.ports[name]}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as exc:
-            return exc.code, exc.read().decode()
-        except OSError:
-            return 0, ""
+        return http_get(self.ports[name], path)
 
     def log(self, name: str = "") -> str:
         """Return what a process has said; by default the first replica."""

@@ -79,19 +79,13 @@ def republish(world: World) -> Iterator[None]:
 
 def plan(world: World) -> Iterator[None]:
     """`retrainer.handlers`: an event becomes a plan, once."""
-    event = world.bus.deliver("retrainer", world.rng)
-    if event is None:
-        return
-    yield
-    if world.protocol.ack_first:
-        world.bus.acknowledge("retrainer", event)
-        yield
-    if event not in world.retrainer.inbox:
-        world.retrainer.inbox.add(event)
-        if event.startswith("episode"):
+
+    def store(event: str) -> None:
+        if event not in world.retrainer.inbox and event.startswith("episode"):
             world.retrainer.plans[event] = Plan()
-    yield
-    world.bus.acknowledge("retrainer", event)
+        world.retrainer.inbox.add(event)
+
+    return _consume(world, "retrainer", store)
 
 
 def drive(world: World) -> Iterator[None]:
@@ -141,31 +135,31 @@ def _advance(world: World, name: str, plan: Plan, *, failed: bool) -> None:
 
 def adopt(world: World) -> Iterator[None]:
     """`detector.timeline`: a plan that ended closes its episode."""
-    event = world.bus.deliver("detector", world.rng)
-    if event is None:
-        return
-    yield
-    if world.protocol.ack_first:
-        world.bus.acknowledge("detector", event)
-        yield
-    if event.startswith("closed-"):
-        world.detector.episodes[event.removeprefix("closed-")] = False
-    yield
-    world.bus.acknowledge("detector", event)
+
+    def store(event: str) -> None:
+        if event.startswith("closed-"):
+            world.detector.episodes[event.removeprefix("closed-")] = False
+
+    return _consume(world, "detector", store)
 
 
 def notify(world: World) -> Iterator[None]:
     """`notifier.handlers`: an event becomes a delivery, once."""
-    event = world.bus.deliver("notifier", world.rng)
+    return _consume(world, "notifier", lambda event: world.notifier.deliveries.setdefault(event, False))
+
+
+def _consume(world: World, consumer: str, store: Callable[[str], object]) -> Iterator[None]:
+    """`bus.settle`: receive, store in one transaction, acknowledge."""
+    event = world.bus.deliver(consumer, world.rng)
     if event is None:
         return
     yield
     if world.protocol.ack_first:
-        world.bus.acknowledge("notifier", event)
+        world.bus.acknowledge(consumer, event)
         yield
-    world.notifier.deliveries.setdefault(event, False)
+    store(event)
     yield
-    world.bus.acknowledge("notifier", event)
+    world.bus.acknowledge(consumer, event)
 
 
 def send(world: World) -> Iterator[None]:
