@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from driftsonde.core.config import Config
@@ -98,12 +99,20 @@ def _configuration() -> str:
     for settings in SETTINGS:
         lines += ["", f"## Environment of the {settings.__name__.removesuffix('Settings').lower()}", ""]
         lines += ["| variable | default | meaning |", "|---|---|---|"]
-        for name, field in settings.model_fields.items():
-            required = field.default is PydanticUndefined
-            lines.append(
-                f"| `DRIFTSONDE_{name.upper()}` | {'required' if required else f'`{field.default}`'} | {field.description or ''} |"
-            )
+        lines += _variables(settings, "DRIFTSONDE_")
     return "\n".join(lines) + "\n"
+
+
+def _variables(settings: type[BaseModel], prefix: str) -> list[str]:
+    rows = []
+    for name, field in settings.model_fields.items():
+        variable = f"{prefix}{name.upper()}"
+        if isinstance(field.default, BaseModel):
+            rows += _variables(type(field.default), f"{variable}__")
+        else:
+            default = "required" if field.default is PydanticUndefined else f"`{field.default}`"
+            rows.append(f"| `{variable}` | {default} | {field.description or ''} |")
+    return rows
 
 
 def _rows(schema: dict[str, Any], root: dict[str, Any], prefix: str) -> list[str]:

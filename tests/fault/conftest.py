@@ -35,7 +35,7 @@ def make_rig(emulator: str, tmp_path: Path, database: str, replicas: int) -> Ite
     made: list[Rig] = []
 
     def make(**arguments: Any) -> Rig:
-        made.append(Rig(emulator, tmp_path, database, replicas=arguments.pop("replicas", replicas), **arguments))
+        made.append(Rig(emulator, tmp_path, **{"database": database, "replicas": replicas, **arguments}))
         return made[-1]
 
     yield make

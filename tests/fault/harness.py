@@ -24,6 +24,7 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote_plus
 
+import nats
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,6 +33,10 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
 from driftsonde.core.aws.session import aws_client
+from driftsonde.core.bus.nats import STREAM
+from driftsonde.core.drops import parse_notification
+from driftsonde.core.errors import PoisonError
+from driftsonde.core.events import Event, parse_event
 from driftsonde.core.local.stack import ACCOUNT, REGION, find_program, free_port
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -55,13 +60,14 @@ def parquet(table: pa.Table, **options: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Sent:
-    """A drop as it was announced."""
+    """A drop as it was announced; `rows`: what must be counted of it, where it is Parquet."""
 
     key: str
     etag: str
     sequencer: str
     at: datetime
     size: int
+    rows: int | None = None
 
     def body(self, bucket: str, **changes: Any) -> str:
         """Return S3's notification of it."""
@@ -133,6 +139,11 @@ class Rig:
             await sqs.create_queue(QueueName=f"{self.name}-{kind}", Attributes={"VisibilityTimeout": "30"})
         await s3.put_object(Bucket=self.bucket, Key="base/a.parquet", Body=parquet(rows(0, count=4_000)))
 
+    @property
+    def bus_url(self) -> str:
+        """Where the bus answers."""
+        return f"nats://127.0.0.1:{self.bus_port}"
+
     def start_bus(self) -> None:
         """Start NATS; a second start finds what it stored."""
         settings = {
@@ -162,7 +173,7 @@ class Rig:
             "AWS_ENDPOINT_URL": self.emulator, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true", "OMP_NUM_THREADS": "1",
             "DRIFTSONDE_CONFIG": str(self.config), "DRIFTSONDE_DATABASE_URL": self.database,
-            "DRIFTSONDE_BUS_URL": f"nats://127.0.0.1:{self.bus_port}", "DRIFTSONDE_PORT": str(self.ports[name]),
+            "DRIFTSONDE_BUS_URL": self.bus_url, "DRIFTSONDE_PORT": str(self.ports[name]),
             "DRIFTSONDE_QUEUE_URL": self.queue_url("intake"), "DRIFTSONDE_DEAD_LETTER_URL": self.queue_url("letters"),
             "DRIFTSONDE_POLL_SECONDS": "1", "DRIFTSONDE_LEASE": "30s", "DRIFTSONDE_REPLICAS": str(self.replicas),
         }  # fmt: skip
@@ -193,7 +204,8 @@ class Rig:
         key = f"in/{name}"
         answer = self.aws(lambda s3, _: s3.put_object(Bucket=self.bucket, Key=key, Body=body))
         self._sequence += 1
-        sent = Sent(key, answer["ETag"].strip('"'), f"{self._sequence:016X}", at or START + timedelta(minutes=self._sequence), len(body))
+        at = at or START + timedelta(minutes=self._sequence)
+        sent = Sent(key, answer["ETag"].strip('"'), f"{self._sequence:016X}", at, len(body), _rows_in(body))
         self.sent.append(sent)
         return sent
 
@@ -263,30 +275,129 @@ class Rig:
 
     def settled(self, seconds: float = 60.0) -> None:
         """Wait until nothing waits any more: no message, no window to judge, no event to publish."""
-        self.until(lambda: self.depth() == 0, "an empty queue", seconds)
-        self.until(lambda: "pending" not in self.outcomes(), "no pending drop", seconds)
-        self.until(lambda: self.query("select count(*) from dirty") == [(0,)], "all windows judged", seconds)
-        self.until(lambda: self.query("select count(*) from outbox where published_at is null") == [(0,)], "all events published", seconds)
+        for what, is_so in self._rest().items():
+            self.until(is_so, what, seconds)
 
-    def verify(self, newest: Iterable[Sent] | None = None) -> None:
-        """Check what is promised whatever happened: each drop is counted once, was ignored with a reason, or is a dead letter.
+    def dead(self) -> bool:
+        """Whether the first detector has died."""
+        return self.processes["detector0"].poll() is not None
+
+    def at_rest(self) -> bool:
+        """Whether nothing waits any more, as `settled`; and all events were heard."""
+        return all(is_so() for is_so in self._rest().values()) and has_heard(self.bus_url, "detector")
+
+    def _rest(self) -> dict[str, Callable[[], bool]]:
+        return {
+            "an empty queue": lambda: self.depth() == 0,
+            "no pending drop": lambda: "pending" not in self.outcomes(),
+            "all windows judged": lambda: self.query("select count(*) from dirty") == [(0,)],
+            "all events published": lambda: self.query("select count(*) from outbox where published_at is null") == [(0,)],
+        }
+
+    def verify(self, newest: Iterable[Sent] | None = None, *, forgotten: bool = False) -> None:
+        """Check what is promised whatever happened: drops sent = counted + ignored + dead-lettered, and each episode is announced once.
 
         Args:
             newest: the drops that are to be found, if some of those that were put were replaced.
+            forgotten: whether the bus has lost what it held.
         """
-        expected = {sent.key for sent in (newest if newest is not None else self.sent)}
-        known = dict(self.query("select key, outcome from object"))
-        letters = Counter(key for letter in self.letters() for key in _keys(letter["body"]))
-        parts = Counter(key for (key,) in self.query("select key from part where rows > 0"))
-        unreadable = {key for key, outcome in known.items() if outcome not in COUNTED | IGNORED}
-        assert expected <= set(known), f"lost: {sorted(expected - set(known))}"
-        assert all(count == 1 for count in parts.values()), f"counted twice: {parts.most_common(3)}"
-        assert {key for key, outcome in known.items() if outcome == "counted"} == set(parts)
-        assert unreadable & expected <= set(letters), f"neither counted nor dead-lettered: {sorted(unreadable - set(letters))}"
+        expected = {sent.key: sent for sent in (newest if newest is not None else self.sent)}
+        known = {key: (outcome, etag) for key, outcome, etag in self.query("select key, outcome, etag from object")}
+        letters = {drop for letter in self.letters() for drop in _drops(letter["body"])}
+        assert expected.keys() <= known.keys(), f"lost: {sorted(expected.keys() - known.keys())}"
+        counted = {key for key, (outcome, _) in known.items() if outcome in COUNTED}
+        ignored = {key for key, (outcome, _) in known.items() if outcome in IGNORED}
+        dead = {key for key, _ in letters} - counted - ignored
+        missing = expected.keys() - counted - ignored - dead
+        assert not missing, f"neither counted nor dead-lettered: {sorted(missing)}"
+        both = {(key, etag) for key, (outcome, etag) in known.items() if outcome == "counted"} & letters
+        assert not both, f"counted and dead-lettered: {sorted(both)}"
+        self._verify_parts(expected, {key for key, (outcome, _) in known.items() if outcome == "counted"})
+        self._verify_episodes()
+        verify_outbox(self.query, self.bus_url, "detector", forgotten=forgotten)
+
+    def _verify_parts(self, expected: Mapping[str, Sent], counted: set[str]) -> None:
+        parts = {
+            (key, etag): rows for key, etag, rows in self.query("select key, etag, sum(rows) from part where rows > 0 group by key, etag")
+        }
+        assert {key for key, _ in parts} == counted, f"parts of nothing that counts: {sorted({key for key, _ in parts} ^ counted)}"
+        twice = Counter(key for key, _ in parts) - Counter(counted)
+        assert not twice, f"counted twice: {sorted(twice)}"
+        found = {key: int(count) for (key, _), count in parts.items()}
+        wrong = {key: (found[key], sent.rows) for key, sent in expected.items() if key in found and sent.rows not in (None, found[key])}
+        assert not wrong, f"counted twice, or in part: {wrong}"
         merged = self.query(
             'select w.id from "window" w where w.rows != (select coalesce(sum(p.rows), 0) from part p where p.monitor = w.monitor and p."window" = w.id)'
         )
         assert merged == [], f"windows that are not the sum of their parts: {merged}"
+
+    def _verify_episodes(self) -> None:
+        wanted: Counter[tuple[str, int, str]] = Counter()
+        for monitor, number, kind, is_open in self.query("select monitor, number, kind, is_open from episode"):
+            wanted[monitor, number, "drift.detected" if kind == "drift" else "data.untrusted"] += 1
+            wanted[monitor, number, "drift.resolved"] += not is_open
+        events = [parse_event(body.encode()) for (body,) in self.query("select body from outbox")]
+        said = Counter((event.subject, event.data.episode or 0, event.data.TYPE) for event in events if event.data.episode)
+        assert said == +wanted, f"episodes and what was said of them: {(+wanted - said) or (said - wanted)}"
+
+
+def verify_outbox(query: Callable[[str], list[tuple[Any, ...]]], bus_url: str, service: str, *, forgotten: bool = False) -> None:
+    """Check that the bus has all that is noted as published, nothing else, and one id for each fact.
+
+    Args:
+        query: asks the service's database.
+        forgotten: whether the bus has lost what it held.
+    """
+    published = {event_id for (event_id,) in query("select event_id from outbox where published_at is not null")}
+    heard = [event for event in on_the_bus(bus_url) if event.source.endswith(f"/{service}")]
+    stored = {event_id for (event_id,) in query("select event_id from outbox")}
+    twice = {event.id for event in heard} - stored
+    assert not twice, f"announced under ids that nobody stored: {[event.type for event in heard if event.id in twice]}"
+    made_up = [event.type for event in heard if event.id != Event.of(event.data, time=event.time).id]
+    assert not made_up, f"ids that do not follow from what happened: {made_up}"
+    assert forgotten or published <= {event.id for event in heard}, (
+        f"noted as published, and not on the bus: {published - {event.id for event in heard}}"
+    )
+
+
+def shorten_ack_wait(bus_url: str, service: str, seconds: float = 2.0) -> None:
+    """Have the bus deliver soon what a service had in hand when it died; the service asks for half a minute."""
+
+    async def act() -> None:
+        client = await nats.connect(bus_url)
+        stream = client.jetstream()
+        config = (await stream.consumer_info(STREAM, service)).config
+        config.ack_wait = seconds
+        await stream.add_consumer(STREAM, config)
+        await client.close()
+
+    asyncio.run(act())
+
+
+def has_heard(bus_url: str, service: str) -> bool:
+    """Whether a service has settled every event that it asked for."""
+
+    async def act() -> bool:
+        client = await nats.connect(bus_url)
+        info = await client.jetstream().consumer_info(STREAM, service)
+        await client.close()
+        return bool(info.num_pending == 0 and info.num_ack_pending == 0)
+
+    return asyncio.run(act())
+
+
+def on_the_bus(url: str) -> list[Event]:
+    """Return every event of ours that the bus holds, oldest first."""
+
+    async def act() -> list[Event]:
+        client = await nats.connect(url)
+        stream = client.jetstream()
+        state = (await stream.stream_info(STREAM)).state
+        bodies = [(await stream.get_msg(STREAM, number)).data or b"" for number in range(state.first_seq or 1, state.last_seq + 1)]
+        await client.close()
+        return [event for body in bodies if (event := _event(body)) is not None]
+
+    return asyncio.run(act())
 
 
 def rows_of(engine: Engine, statement: str) -> list[tuple[Any, ...]]:
@@ -336,14 +447,25 @@ class Clients:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(180)
 
 
-def _keys(body: str) -> list[str]:
-    from driftsonde.core.drops import parse_notification
-    from driftsonde.core.errors import PoisonError
-
+def _drops(body: str) -> list[tuple[str, str | None]]:
     try:
-        return [drop.key for drop in parse_notification(body).drops]
+        return [(drop.key, drop.etag) for drop in parse_notification(body).drops]
     except PoisonError:
         return []
+
+
+def _event(body: bytes) -> Event | None:
+    try:
+        return parse_event(body)
+    except PoisonError:
+        return None
+
+
+def _rows_in(body: bytes) -> int | None:
+    try:
+        return int(pq.read_metadata(io.BytesIO(body)).num_rows)
+    except pa.ArrowException:
+        return None
 
 
 def _driver(url: str) -> str:

@@ -33,12 +33,12 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from driftsonde.core.bus import NatsBus
-from driftsonde.core.bus.nats import DEAD_LETTERS, STREAM
+from driftsonde.core.bus.nats import DEAD_LETTERS
 from driftsonde.core.events import PREFIX, BaselineRef, DriftDetected, DriftResolved, DropRef, DropRejected, Event, Fact, WindowRef
 from driftsonde.core.local.stack import ACCOUNT, REGION, ROLE, find_program, free_port
 from driftsonde.core.names import job_name
 
-from .harness import http_get, rows_of
+from .harness import has_heard, http_get, rows_of, verify_outbox
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ENDINGS = {
@@ -49,6 +49,7 @@ ENDINGS = {
     "waiting": {"plan.waiting"},
 }
 """The last event of a plan in each state in which it may be left."""
+TERMINAL = ENDINGS.keys() - {"waiting"}
 
 OUT = '"$SAGEMAKER_BASE_DIR/processing/output"'
 _SUMMARY = '{"train": 700, "validation": 100, "holdout": 200, "score": 50, "unlabelled": 0}'
@@ -152,15 +153,15 @@ class Processes:
         for name in self.ports:
             self.until(lambda name=name: self.get(name, "/readyz")[0] == 200, f"{name} ready")
 
-    def launch(self, name: str) -> None:
-        """Start one replica without waiting."""
+    def launch(self, name: str, wrapper: Sequence[str] = ()) -> None:
+        """Start one replica without waiting; `wrapper`: what Python runs instead of the service."""
         settings = {
             **self.aws_environment(),
             "DRIFTSONDE_CONFIG": str(self.config), "DRIFTSONDE_DATABASE_URL": self.database,
             "DRIFTSONDE_BUS_URL": self.bus_url, "DRIFTSONDE_PORT": str(self.ports[name]), "DRIFTSONDE_REPLICAS": str(len(self.ports)),
             "DRIFTSONDE_POLL_JOBS_SECONDS": "0.5", "DRIFTSONDE_POLL_SECONDS": "1",
         }  # fmt: skip
-        self.spawn(name, [sys.executable, "-m", f"driftsonde.{self.service}"], {**settings, **self.environment})
+        self.spawn(name, [sys.executable, *(wrapper or ("-m", f"driftsonde.{self.service}"))], {**settings, **self.environment})
 
     def spawn(self, name: str, command: list[str], settings: Mapping[str, str]) -> None:
         """Start a process; its log is `<name>.log`."""
@@ -228,14 +229,15 @@ class Processes:
 
     def heard(self) -> bool:
         """Whether the service has settled every event that it asked for."""
+        return has_heard(self.bus_url, self.service)
 
-        async def act() -> bool:
-            client = await nats.connect(self.bus_url)
-            info = await client.jetstream().consumer_info(STREAM, self.service)
-            await client.close()
-            return bool(info.num_pending == 0 and info.num_ack_pending == 0)
+    def dead(self) -> bool:
+        """Whether the first replica has died."""
+        return self.processes[next(iter(self.ports))].poll() is not None
 
-        return asyncio.run(act())
+    def all_published(self) -> bool:
+        """Whether no event waits in the outbox."""
+        return self.query("select count(*) from outbox where published_at is null") == [(0,)]
 
     def dead_letters(self) -> list[dict[str, Any]]:
         """Return the events that the bus gave up."""
@@ -400,25 +402,39 @@ class Retraining(Processes):
     def ended(self, **states: int) -> None:
         """Wait until so many plans are in each state, no other, and all is published."""
         self.until(lambda: Counter(self.plans().values()) == states, f"{states}")
-        self.until(lambda: self.query("select count(*) from outbox where published_at is null") == [(0,)], "all events published")
+        self.until(self.all_published, "all events published")
 
     def verify(self, *, foreign: Sequence[str] = ()) -> None:
-        """Check what is promised whatever happened: each episode ended visibly, and no job was made twice.
+        """Check what is promised whatever happened: each episode ended visibly, said once how, and no job was made twice.
 
         Args:
             foreign: names of jobs that are not ours.
         """
         episodes = {f"{fact.monitor}-{fact.episode}" for fact in self.published if isinstance(fact, DriftDetected)}
-        plans = self.plans()
+        plans, over = self.plans(), {f"{fact.monitor}-{fact.episode}" for fact in self.published if isinstance(fact, DriftResolved)}
         assert set(plans) == episodes, f"episodes without a plan: {sorted(episodes - set(plans))}"
         for plan, state in plans.items():
-            last = self.said(plan)[-1]["type"]
+            said = self.said(plan)
+            last = said[-1]["type"] if said else "nothing"
             assert last in ENDINGS.get(state, ()), f"{plan} is {state}, and the last that was said of it is {last}"
-        identities = Counter(self._identity(job) for job in self.jobs() if job["name"] not in foreign)
+            assert plan not in over or state in TERMINAL, f"{plan} is {state}, and its episode is over"
+            numbers = Counter(fact["sequence"] for fact in said)
+            assert max(numbers.values()) == 1, f"said twice of {plan}: {numbers.most_common(3)}"
+        self._verify_jobs(set(foreign))
+        verify_outbox(self.query, self.bus_url, "retrainer")
+
+    def _verify_jobs(self, foreign: set[str]) -> None:
+        ours = {job["name"] for job in self.jobs()} - foreign
+        identities = Counter(self._identity(job) for job in self.jobs() if job["name"] in ours)
         assert all(count == 1 for count in identities.values()), f"made twice: {identities.most_common(3)}"
         assert {identity.rpartition("/")[2] for identity in identities} <= {"1", "2"}, f"tried more than twice: {sorted(identities)}"
-        noted = {name for (name,) in self.query("select name from job")}
-        assert {job["name"] for job in self.jobs()} - set(foreign) <= noted, "jobs that no plan knows"
+        noted = {name: (plan, state) for name, plan, state in self.query("select name, plan, state from job")}
+        assert ours <= noted.keys(), f"jobs that no plan knows: {sorted(ours - noted.keys())}"
+        made = {name for name, (_, state) in noted.items() if state in ("created", "succeeded")}
+        assert made <= ours, f"noted as made, and unknown to SageMaker: {sorted(made - ours)}"
+        trained = {plan for plan, state in self.plans().items() if state in ("done", "held")}
+        budgeted = Counter(plan for (plan,) in self.query("select plan from budget"))
+        assert trained <= budgeted.keys(), f"trained without budget: {sorted(trained - budgeted.keys())}"
 
     def _identity(self, job: Mapping[str, str]) -> str:
         arn = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:{job['kind']}-job/{job['name']}"
@@ -574,11 +590,12 @@ class Notifying(Processes):
         wanted = f'driftsonde_notifier_{name}{{channel="{channel}"}} '
         return next(float(line.removeprefix(wanted)) for line in page.splitlines() if line.startswith(wanted))
 
-    def verify(self, *webhooks: str) -> None:
+    def verify(self, *webhooks: str, crashes: int = 0) -> None:
         """Check what is promised whatever happened: each event is queued once for each channel, and each episode reached each webhook.
 
         Args:
             webhooks: the channels of that type that accept by now.
+            crashes: how often the notifier died; a channel may hear as much twice.
         """
         rows = Counter(self.query("select event_id, channel from delivery"))
         wanted = {(Event.of(fact, time=NOON).id, channel) for fact in self.published for channel in self.channels}
@@ -587,5 +604,12 @@ class Notifying(Processes):
         alarms = {Event.of(fact, time=NOON).id for fact in self.published if isinstance(fact, DriftDetected)}
         for channel in webhooks:
             accepted = Counter(post.event["id"] for post in self.web.at(f"/{channel}", accepted=True))
-            assert alarms <= set(accepted), f"{channel} never heard of {sorted(alarms - set(accepted))}"
-            assert all(count == 1 for count in accepted.values()), f"{channel} heard twice: {accepted.most_common(3)}"
+            noted = {name for (name,) in self.query(f"select event_id from delivery where channel = '{channel}' and state = 'delivered'")}
+            assert alarms | noted <= set(accepted), f"{channel} never heard of {sorted((alarms | noted) - set(accepted))}"
+            assert sum(accepted.values()) - len(accepted) <= crashes, f"{channel} heard twice: {accepted.most_common(3)}"
+        ended = "('delivered', 'refused', 'expired')"
+        ends = Counter(self.query(f"select event_id, channel from delivery where state in {ended}"))
+        said = [json.loads(body)["data"] for (body,) in self.query("select body from outbox")]
+        told = Counter((fact["event_id"], fact["channel"]) for fact in said)
+        assert ends.keys() <= told.keys(), f"deliveries that ended and were not announced: {sorted(ends - told)}"
+        verify_outbox(self.query, self.bus_url, "notifier")

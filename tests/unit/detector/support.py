@@ -20,6 +20,7 @@ from driftsonde.core.config import Config, Monitor, parse_config
 from driftsonde.core.drops import Drop
 from driftsonde.core.events import DropRef, Event, ModelPromoted, Scores
 from driftsonde.core.lifecycle import Health
+from driftsonde.core.readers import Limits
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
 from driftsonde.core.testing.fakes import FakeClock, MemoryBus
@@ -106,9 +107,13 @@ class Rig:
         self.metrics, self.health = DetectorMetrics(), Health()
         self.queue, self.bus = MemoryQueue(), MemoryBus()
         self.ledger = Ledger(self.database, self.outbox, self.clock)
-        self.ingest = Ingest(self.database, self.ledger, self.objects, Baselines(self.database), self.metrics, self.clock)
-        self.intake = Intake(self.config.monitors, self.ingest, self.queue.dead_letter, self.metrics, lambda: None)
-        self.pending = Pending(self.database, self.config, self.ingest, self.queue.dead_letter, self.intake.count)
+        self.ingest = Ingest(self.database, self.ledger, self.objects, Baselines(self.database), self.metrics, self.clock, Limits())
+        self.intake = Intake(
+            self.config.monitors, self.ingest, self.queue.dead_letter, self.metrics, slots=4, changed=lambda: None, put_off=lambda: None
+        )
+        self.pending = Pending(
+            self.database, self.config, self.ingest, self.queue.dead_letter, self.metrics, self.clock, slots=4, changed=lambda: None
+        )
         self.builder = Builder(self.database, self.outbox, self.objects, self.config, self.clock, self.health)
         self.evaluate = Evaluate(self.database, self.outbox, self.clock)
         self.judge = Judge(self.database, self.evaluate, self.ledger, self.config, self.metrics, self.clock)

@@ -18,7 +18,7 @@ from .support import NOON, Rig
 class Dying(Attempts):
     """A process that is dead before it can take an attempt back."""
 
-    def _end(self, _connection: Connection, _drop: Drop) -> None:
+    def end(self, _connection: Connection, _drop: Drop) -> None:
         """Leave it."""
 
 

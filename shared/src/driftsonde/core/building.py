@@ -36,6 +36,7 @@ MIN_ROWS = 200
 _SAMPLE_ROWS = 300_000
 _SAMPLE_BYTES = 256 * 1024 * 1024
 _MAX_UNSEEN_SHARE = 0.05
+_MAX_NAME = 256  # characters; an event has room for twenty such columns
 _TOP = (1 << 64) - 1
 _RUNNING_FROM = 1_000  # fewer rows in order may be so by chance or by being sorted
 _PANDAS_INDEX = re.compile(r"^__index_level_\d+__$")
@@ -253,6 +254,8 @@ class _ColumnSurvey:
         self._sample = [(priority[priority <= limit], values[priority <= limit]) for priority, values in self._sample]
 
     def untestable(self) -> str | None:
+        if len(self.name) > _MAX_NAME:
+            return f"its name is longer than {_MAX_NAME} characters"
         if _PANDAS_INDEX.match(self.name) and self.name not in self._options.only:
             return "the index of a pandas frame; not tested"
         if self.type == "time":

@@ -7,14 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from driftsonde.core.errors import ConfigError
-from driftsonde.core.names import Name, S3Uri
+from driftsonde.core.names import Name, S3Uri, split_s3
+from driftsonde.core.strict_yaml import load_yaml
 
 _DURATION = re.compile(r"^([0-9]{1,9})\s*(s|m|h|d|w)$")
-_WEB_ADDRESS = re.compile(r"https?://\S+")  # a webhook address is a secret, also where it was put by mistake
+# A webhook address, or a URL with a password in it, is a secret, also where it was put by mistake.
+_ADDRESS = re.compile(r"(https?|(?!s3:)[a-z][a-z0-9+.-]*(?=://\S*@))://\S+", re.IGNORECASE)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -270,6 +271,10 @@ class Config(Section):
     recipes: dict[Name, Recipe] = {}
     channels: dict[Name, ChannelConfig] = {}
     budget: Budget = Budget()
+    bucket_owners: dict[str, Annotated[str, Field(pattern=r"^[0-9]{12}$")]] = Field(
+        {},
+        description='Account that must own a bucket, in quotes: S3 refuses every call to one that is another\'s, e.g. {acme-ml: "111122223333"}',
+    )
 
     @model_validator(mode="after")
     def _references_exist(self) -> Config:
@@ -282,7 +287,16 @@ class Config(Section):
             for channel in monitor.notify:
                 if channel not in self.channels:
                     raise ValueError(f"monitors.{monitor.name}.notify: {channel!r} is not under channels")
+        if foreign := sorted(set(self.bucket_owners) - self._buckets()):
+            raise ValueError(f"bucket_owners: no monitor or recipe names the bucket {foreign[0]!r}")
         return self
+
+    def _buckets(self) -> set[str]:
+        uris = [uri for monitor in self.monitors for uri in (monitor.drops, monitor.baseline.uri)]
+        uris += [recipe.output for recipe in self.recipes.values()]
+        champions = [recipe.champion for recipe in self.recipes.values() if recipe.champion]
+        uris += [uri for champion in champions for uri in (champion.model, champion.encoding)]
+        return {split_s3(uri)[0] for uri in uris}
 
     def monitor(self, name: str) -> Monitor | None:
         """Return the monitor of that name, if there is one."""
@@ -296,17 +310,19 @@ def load_config(path: Path) -> Config:
         ConfigError: naming each wrong key, its value and what would be right.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG_BYTES + 1)
+        text = data.decode("utf-8")
     except OSError as exc:
         raise ConfigError(f"cannot read {path}: {exc.strerror}; `driftsonde init` writes a commented example") from exc
     except UnicodeDecodeError as exc:
-        raise ConfigError(f"{path} is not UTF-8: {exc}") from exc
-    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path} is not UTF-8: {exc.reason} at byte {exc.start:,}") from None
+    if len(data) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes")
     try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:  # ValueError: a date such as 2024-99-99
-        raise ConfigError(f"{path} is not YAML: {exc}") from exc
+        raw = load_yaml(text, most=MAX_CONFIG_BYTES)
+    except ValueError as exc:
+        raise ConfigError(f"{path} is not YAML: {_without_addresses(str(exc))}") from exc
     return parse_config(raw, source=str(path))
 
 
@@ -327,8 +343,13 @@ def explain(exc: ValidationError) -> str:
     lines = []
     for error in exc.errors(include_url=False):
         key = ".".join(str(part) for part in error["loc"]) or "(top level)"
-        given = "" if error["type"] == "missing" else f" (got {_WEB_ADDRESS.sub('https://***', str(error['input']))[:80]!r})"
+        given = "" if error["type"] == "missing" else f" (got {_without_addresses(str(error['input']))[:80]!r})"
         # A reference that leads nowhere is a mistake of the whole file; its message names key and value itself.
         dangling = error["type"] == "value_error" and not error["loc"]
-        lines.append(error["msg"].removeprefix("Value error, ") if dangling else f"{key}: {error['msg']}{given}")
+        said = _without_addresses(error["msg"].removeprefix("Value error, "))
+        lines.append(said if dangling else f"{_without_addresses(key)}: {said}{given}")
     return "; ".join(lines)
+
+
+def _without_addresses(text: str) -> str:
+    return _ADDRESS.sub(r"\1://***", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +15,32 @@ from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.readers import Format, Limits, Source, TableReader, open_table
 from driftsonde.core.readers.ahead import ahead
 from driftsonde.core.readers.chunks import BatchChunk, Chunk
+from driftsonde.core.sketch.codec import decode_table, encode_table
 from driftsonde.core.sketch.table import TableSketch
 
 _AHEAD_FROM = 250_000  # rows; a thread is started for each such chunk
+
+
+class Checkpoint(Protocol):
+    """Keeps how far an object was counted, so that another process can go on from there."""
+
+    def load(self) -> tuple[int, bytes] | None:
+        """Return row groups that are counted, and what they gave."""
+        ...
+
+    def reached(self, groups: int, counted: Callable[[], bytes]) -> None:
+        """Take note, now and then, of what `counted` gives."""
+        ...
+
+
+class NoCheckpoint:
+    """Keeps nothing."""
+
+    def load(self) -> None:
+        """Return nothing."""
+
+    def reached(self, groups: int, counted: Callable[[], bytes]) -> None:
+        """Do nothing."""
 
 
 def open_watched(
@@ -28,15 +52,22 @@ def open_watched(
     return open_table(source, wanted=lambda name: name in known or name in extra, text=texts, numbers=numbers, form=form, limits=limits)
 
 
-def count_object(baseline: FrozenBaseline, source: Source, *, form: Format = "auto", limits: Limits | None = None) -> TableSketch:
-    """Count a whole object over a baseline's bins.
+def count_object(
+    baseline: FrozenBaseline, source: Source, *, form: Format = "auto", limits: Limits | None = None, checkpoint: Checkpoint | None = None
+) -> TableSketch:
+    """Count a whole object over a baseline's bins, or what a checkpoint does not hold of it.
 
     Raises:
         UnreadableObject, GoneError, RetryableError: as the reader and its source.
     """
+    limits = limits or Limits()
     reader = open_watched(baseline, source, form=form, limits=limits)
-    sketch = baseline.empty_sketch()
-    for chunk in reader.chunks():
+    checkpoint = checkpoint or NoCheckpoint()
+    begin, data = checkpoint.load() or (0, b"")
+    sketch = decode_table(data, baseline.layout) if begin else baseline.empty_sketch()
+    for chunk in limits.in_time(reader.chunks(begin), source.name, source.size):
+        if reader.done > begin:
+            checkpoint.reached(reader.done, lambda: encode_table(sketch))
         count_chunk(baseline, chunk, sketch)
     return _finish(baseline, sketch, reader)
 
@@ -91,10 +122,11 @@ def count_by_time(
     Returns:
         The sketch of each window by its start, the latest time that was used (or -1), and how many rows had no usable time.
     """
+    limits = limits or Limits()
     reader = open_watched(baseline, source, extra=frozenset({column}), form=form, limits=limits)
     windows: dict[int, TableSketch] = {}
     latest, invalid = -1, 0
-    for chunk in reader.chunks():
+    for chunk in limits.in_time(reader.chunks(), source.name, source.size):
         if column not in chunk.names:
             invalid += chunk.rows
             continue

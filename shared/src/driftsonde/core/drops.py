@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote_plus, unquote_plus
 
 from pydantic import AwareDatetime, BaseModel, Field, TypeAdapter, ValidationError
@@ -63,15 +63,21 @@ class Notification:
     test_event: bool = False
 
 
+# What no database takes (half a surrogate pair, a NUL, a number of thirty digits, a time before the first) would be tried again and again.
+_Tag = Annotated[str, Field(pattern=r"^[!-~]{0,1024}$")]
+_Size = Annotated[int, Field(ge=0, lt=1 << 60)]
+_Time = Annotated[AwareDatetime, Field(ge=datetime(1, 1, 3, tzinfo=UTC), lt=datetime(9999, 12, 30, tzinfo=UTC))]  # in any zone
+
+
 class _Bucket(BaseModel):
     name: str = Field(min_length=3, max_length=255)
 
 
 class _Object(BaseModel):
     key: str = Field(min_length=1, max_length=4096)
-    size: int | None = None
-    eTag: str | None = None  # noqa: N815  # the wire's name
-    versionId: str | None = None  # noqa: N815
+    size: _Size | None = None
+    eTag: _Tag | None = None  # noqa: N815  # the wire's name
+    versionId: _Tag | None = None  # noqa: N815
     sequencer: str | None = Field(None, pattern=r"^[0-9A-Fa-f]{1,64}$")
 
 
@@ -82,16 +88,16 @@ class _S3(BaseModel):
 
 class _Record(BaseModel):
     eventVersion: str = Field(pattern=r"^\d+\.\d+$")  # noqa: N815
-    eventTime: AwareDatetime  # noqa: N815
+    eventTime: _Time  # noqa: N815
     eventName: str  # noqa: N815
     s3: _S3
 
 
 class _BridgeObject(BaseModel):
     key: str = Field(min_length=1, max_length=4096)
-    size: int | None = None
-    etag: str | None = None
-    version_id: str | None = Field(None, alias="version-id")
+    size: _Size | None = None
+    etag: _Tag | None = None
+    version_id: _Tag | None = Field(None, alias="version-id")
     sequencer: str | None = Field(None, pattern=r"^[0-9A-Fa-f]{1,64}$")
 
 
@@ -102,7 +108,7 @@ class _BridgeDetail(BaseModel):
 
 class _Bridge(BaseModel):
     detail_type: str = Field(alias="detail-type")
-    time: AwareDatetime
+    time: _Time
     detail: _BridgeDetail
 
 

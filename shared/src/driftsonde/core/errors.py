@@ -51,7 +51,7 @@ class PoisonError(DriftsondeError):
 class UnreadableObject(PoisonError):
     """An object whose bytes cannot be read as the format they should have."""
 
-    REASONS: ClassVar[tuple[str, ...]] = ("unreadable", "unknown_format", "too_large", "bad_rows", "crash")
+    REASONS: ClassVar[tuple[str, ...]] = ("unreadable", "unknown_format", "too_large", "too_slow", "bad_rows", "checksum", "crash")
     reason = "unreadable"
 
 

@@ -10,7 +10,10 @@ from typing import Any
 
 import structlog
 
-_URL_SECRETS = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s@]*:[^/\s@]*@|(?P<hook>https?://[^/\s]*slack[^/\s]*/services/)[^\s\"']+")
+# To the last @ of a word: a password may hold slashes, and an @ of its own.
+_URL_SECRETS = re.compile(
+    r"(?P<scheme>\b(?!s3:)[a-z][a-z0-9+.-]*://)[^\s\"'<>]*@|(?P<hook>https?://[^/\s]*slack[^/\s]*/services/)[^\s\"']+", re.IGNORECASE
+)
 # httpx, botocore and the like log whole URLs at INFO; a webhook URL is a secret.
 _CHATTY = ("httpx", "httpcore", "botocore", "aiobotocore", "urllib3", "nats", "alembic", "sqlalchemy", "aiosqlite")
 

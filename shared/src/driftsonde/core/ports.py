@@ -67,12 +67,13 @@ class Queue(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a HEAD tells of an object. `size` in bytes."""
+    """What a HEAD tells of an object. `size` in bytes; `md5` of its bytes, where the store says so."""
 
     size: int
     etag: str
     version: str | None
     modified: datetime
+    md5: str | None = None
 
 
 class ObjectStore(Protocol):

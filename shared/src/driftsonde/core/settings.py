@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from driftsonde.core.config import Duration, explain
@@ -21,7 +21,9 @@ BAD_CONFIG = 78
 class ServiceSettings(BaseSettings):
     """What every service has."""
 
-    model_config = SettingsConfigDict(env_prefix="DRIFTSONDE_", env_nested_delimiter="__", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="DRIFTSONDE_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     config: Path = Field(Path("driftsonde.yaml"), description="The configuration file.")
     database_url: SecretStr = Field(
@@ -54,7 +56,9 @@ class ServiceSettings(BaseSettings):
         shown = {}
         for key, given in self:
             value = mask_url(given.get_secret_value()) if isinstance(given, SecretStr) else given
-            shown[key] = value if isinstance(value, int | float | None) else str(value)
+            shown[key] = (
+                value.model_dump() if isinstance(value, BaseModel) else value if isinstance(value, int | float | None) else str(value)
+            )
         return json.dumps(shown, indent=2)
 
 
@@ -62,10 +66,16 @@ def mask_url(url: str) -> str:
     """Return a URL with its password, token and query hidden; a text that is no URL is hidden whole."""
     head, at, tail = url.rpartition("@")
     if at:  # by hand: a password with an unescaped slash ends the network part for urlsplit, and would be shown
-        scheme, _, credentials = head.partition("://")
+        scheme, is_url, credentials = head.partition("://")
+        if not is_url:
+            return "***"
         user, colon, _ = credentials.partition(":")
         url = f"{scheme}://{user if colon else ''}:***@{tail}"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # one that is no number may be a password whose host was forgotten
+    except ValueError:
+        return "***"
     if not parts.scheme:
         return "***" if url else ""
     return urlunsplit((parts.scheme, parts.netloc, parts.path, "***" if parts.query else "", ""))

@@ -27,7 +27,7 @@ class Bytes:
     """A source in memory; `size` may lie."""
 
     def __init__(self, name: str, data: bytes, *, size: int | None = None) -> None:
-        self.name, self.size = name, len(data) if size is None else size
+        self.name, self.size, self.verified = name, len(data) if size is None else size, False
         self._data = data
 
     def read(self, start: int, stop: int) -> bytes:
@@ -221,7 +221,7 @@ def test_object_that_unpacks_to_too_much_is_refused() -> None:
         "bomb.csv.gz": gzip.compress(b"a\n" * 10_000_000),
         "bomb.jsonl.zst": zstandard.compress(b'{"a": 1}\n' * 1_000_000),
     }.items():
-        with pytest.raises(UnreadableObject, match=r"more than 1,000,000 \(Limits\.max_unpacked_bytes\)") as caught:
+        with pytest.raises(UnreadableObject, match=r"more than 1,000,000 \(limits: max_unpacked_bytes\)") as caught:
             read(Bytes(name, data), limits=limits)
         assert caught.value.reason == "too_large"
 

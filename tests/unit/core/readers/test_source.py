@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import itertools
 import subprocess
@@ -18,10 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftsonde.core.errors import GoneError
+from driftsonde.core.errors import GoneError, UnreadableObject
 from driftsonde.core.readers import Limits, LocalSource, StoreSource, open_table
 from driftsonde.core.readers.limits import MIB
 from driftsonde.core.readers.source import RangeFile, Span, coalesce
+from driftsonde.core.testing.fakes import FakeClock
+from driftsonde.core.testing.objects import MemoryObjects
 
 STEADY = settings(derandomize=True, deadline=None)
 DATA = np.random.default_rng(0).bytes(10_000)
@@ -31,7 +34,7 @@ class Counting:
     """A source in memory that notes what was read."""
 
     def __init__(self, data: bytes, name: str = "a.parquet") -> None:
-        self.name, self.size = name, len(data)
+        self.name, self.size, self.verified = name, len(data), False
         self._data = data
         self.spans: list[Span] = []
 
@@ -212,3 +215,36 @@ def test_object_of_300_megabytes_fits_in_half_a_gigabyte(make: Any, tmp_path: Pa
     assert counted == rows
     print(f"{path.name}: peak {peak} MiB")
     assert peak < 512
+
+
+def checked(data: bytes, md5: str) -> StoreSource:
+    """Return an object in a store whose checksum is known; to be read from a worker thread."""
+    clock = FakeClock()
+    objects = MemoryObjects(clock)
+    objects.put("acme", "a.csv", data)
+    return StoreSource(objects, asyncio.get_running_loop(), "acme", "a.csv", len(data), md5=md5)
+
+
+async def test_bytes_read_in_order_are_compared_with_the_checksum() -> None:
+    data = b"x\n" + b"1.5\n" * 3_000_000
+    source = checked(data, hashlib.md5(data).hexdigest())
+    assert await asyncio.to_thread(lambda: sum(batch.num_rows for batch in open_table(source).batches())) == 3_000_000
+    assert source.verified
+
+
+async def test_other_bytes_than_the_checksum_is_of_are_unreadable() -> None:
+    data = b"x\n" + b"1.5\n" * 3_000_000
+    source = checked(data, hashlib.md5(data[:-2] + b"4\n").hexdigest())
+    with pytest.raises(UnreadableObject) as caught:
+        await asyncio.to_thread(lambda: list(open_table(source).batches()))
+    assert caught.value.reason == "checksum"
+
+
+@pytest.mark.parametrize("written", [True, False])
+async def test_pages_with_checksums_verify_an_object_that_is_not_read_whole(written: bool) -> None:
+    sink = io.BytesIO()
+    table = pa.table({f"c{number}": np.random.default_rng(number).normal(size=200_000) for number in range(4)})
+    pq.write_table(table, sink, write_page_checksum=written, use_dictionary=False)
+    source = checked(sink.getvalue(), "0" * 32)
+    await asyncio.to_thread(lambda: list(open_table(source, wanted=lambda name: name == "c1").batches()))
+    assert source.verified is written

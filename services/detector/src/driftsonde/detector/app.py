@@ -53,13 +53,16 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
         await stack.enter_async_context(
             serve_http([*health_routes(health, metrics.registry), *routes(database, config)], settings.host, settings.port)
         )
-        objects = S3Objects(await stack.enter_async_context(aws_client("s3")), patience=settings.read_patience.total_seconds())
+        s3 = await stack.enter_async_context(aws_client("s3"))
+        objects = S3Objects(s3, patience=settings.read_patience.total_seconds(), owners=config.bucket_owners)
         queue = await _intake_queue(settings, stack)
-        changed, adopted = asyncio.Event(), asyncio.Event()
+        changed = asyncio.Event()
         ledger = Ledger(database, outbox, clock)
-        ingest = Ingest(database, ledger, objects, Baselines(database), metrics, clock)
-        intake = Intake(config.monitors, ingest, queue.dead_letter, metrics, changed.set)
-        pending = Pending(database, config, ingest, queue.dead_letter, intake.count)
+        ingest = Ingest(database, ledger, objects, Baselines(database), metrics, clock, settings.limits)
+        pending = Pending(database, config, ingest, queue.dead_letter, metrics, clock, slots=settings.slots, changed=changed.set)
+        intake = Intake(
+            config.monitors, ingest, queue.dead_letter, metrics, slots=settings.slots, changed=changed.set, put_off=pending.put_off
+        )
         builder = Builder(database, outbox, objects, config, clock, health)
         judge = Judge(database, Evaluate(database, outbox, clock), ledger, config, metrics, clock)
         bus.subscribe("detector", TYPES, Timeline(database, builder).handle)
@@ -70,13 +73,13 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
 
         def tally(outcome: str) -> None:
             if outcome != "ok":  # drops that were taken are counted one by one by the intake
-                intake.count(outcome)
+                metrics.count(outcome)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(consume(queue, intake.handle, stop=stop, slots=settings.slots, health=health, tally=tally))
             group.create_task(judge.run(stop, changed, relay.wake, health))
-            group.create_task(builder.run(stop, adopted))
-            group.create_task(pending.run(stop, adopted, changed.set, health))
+            group.create_task(builder.run(stop, pending.wake))
+            group.create_task(pending.run(stop, health))
             group.create_task(_speak(bus, relay, stop))
             group.create_task(watch_stalls(stop, metrics.stall.set))
             group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox), stop))

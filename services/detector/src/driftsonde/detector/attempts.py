@@ -54,20 +54,32 @@ class Attempts:
         if before >= DEATHS:
             raise UnreadableObject(f"{drop.uri}: {before} processes died while they read it", reason="crash")
         async with self._room.alone() if before else self._room.together():
-            await self._database.run(self._begin, drop, before + 1)
+            await self._database.run(self.begin, drop, before + 1)
             try:
                 yield
             finally:
                 with contextlib.suppress(RetryableError):  # it stays, and the drop is read alone next time
-                    await self._database.run(self._end, drop)
+                    await self._database.run(self.end, drop)
 
-    def _begin(self, connection: Connection, drop: Drop, count: int) -> None:
-        """Store an attempt. Set, not added to: two messages of one drop are read side by side, and die one death."""
+    def begin(self, connection: Connection, drop: Drop, count: int, *, delay: timedelta = timedelta(0)) -> None:
+        """Store an attempt. Set, not added to: two messages of one drop are read side by side, and die one death.
+
+        Args:
+            count: deaths, if this is one.
+            delay: until it begins.
+        """
         table, key = store.attempt, _key(drop)
-        values = {**key, "count": count, "at": self._clock.now()}
+        values = {**key, "count": count, "at": self._clock.now() + delay}
         self._database.put(connection, table, values, key=tuple(key), update=("count", "at"))
 
-    def _end(self, connection: Connection, drop: Drop) -> None:
+    def renew(self, connection: Connection, drop: Drop) -> None:
+        """Show that an attempt is still under way."""
+        table = store.attempt
+        here = (table.c[name] == value for name, value in _key(drop).items())
+        connection.execute(table.update().where(*here).values(at=self._clock.now()))
+
+    def end(self, connection: Connection, drop: Drop) -> None:
+        """Take an attempt back: nothing died."""
         table = store.attempt
         connection.execute(table.delete().where(*(table.c[name] == value for name, value in _key(drop).items())))
         connection.execute(table.delete().where(table.c.at < self._clock.now() - _KEPT))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -84,8 +84,8 @@ class Builder:
         self._database, self._outbox, self._objects = database, outbox, objects
         self._config, self._clock, self._health = config, clock, health
 
-    async def run(self, stop: asyncio.Event, adopted: asyncio.Event) -> None:
-        """Build until `stop` is set; sets `adopted` after each adoption."""
+    async def run(self, stop: asyncio.Event, adopted: Callable[[], None]) -> None:
+        """Build until `stop` is set; calls `adopted` after each adoption."""
         requested = False
         while not stop.is_set():
             self._health.beat("builder")
@@ -94,7 +94,7 @@ class Builder:
                     await self._database.run(self._request_configured)
                     requested = True
                 if await self.build_one():
-                    adopted.set()
+                    adopted()
                     continue
             except RetryableError as exc:
                 log.warning("cannot look for baselines to build", error=str(exc))
@@ -137,7 +137,8 @@ class Builder:
 
     def _claim(self, connection: Connection) -> Row[Any] | None:
         table, now = store.baseline, self._clock.now()
-        free = or_(table.c.claimed_until.is_(None), table.c.claimed_until < now)
+        # A claim that lasts longer than any does is one of a clock that has gone back since.
+        free = or_(table.c.claimed_until.is_(None), table.c.claimed_until < now, table.c.claimed_until > now + 2 * CLAIM)
         names = [monitor.name for monitor in self._config.monitors]
         wanted = select(table).where(table.c.state == "building", free, table.c.monitor.in_(names)).order_by(table.c.created_at).limit(1)
         row = connection.execute(wanted if self._database.is_sqlite else wanted.with_for_update(skip_locked=True)).first()

@@ -1,88 +1,77 @@
-"""Commits of drops, several in one transaction where there is one writer anyway."""
+"""What drops have to write, several in one transaction where there is one writer anyway."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection
 
-from driftsonde.core.config import Monitor
-from driftsonde.core.drops import Drop
-from driftsonde.core.events import Fact
 from driftsonde.core.store.engine import Database
-from driftsonde.detector.ledger import Committed, Ledger
-from driftsonde.detector.measure import Measured
 from driftsonde.detector.windows import WrongBaseline
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _MOST = 50  # drops of one transaction
 
 
-class Commit(NamedTuple):
-    """What is to be stored of one drop, as `Ledger.commit` takes it."""
-
-    monitor: Monitor
-    drop: Drop
-    measured: Measured
-    outcome: str = "counted"
-    facts: Sequence[Fact] = ()
-
-
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    commit: Commit
-    committed: Committed | None = None
+    work: Callable[[Connection], Any]
+    done: bool = False
+    result: Any = None
     alone: bool = False
 
 
 class Committer:
-    """Commits drops.
+    """Runs what drops have to write.
 
     SQLite has one writer, who waits for the disk at each commit: what arrives meanwhile is written together, by whoever's turn is
     next. In PostgreSQL drops commit side by side, each in a transaction of its own, so that none waits for the locks of another's.
     """
 
-    def __init__(self, database: Database, ledger: Ledger) -> None:
-        self._database, self._ledger = database, ledger
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._waiting: list[_Waiting] = []
         self._turn = asyncio.Lock()
 
-    async def commit(self, commit: Commit) -> Committed:
-        """Store a drop; returns when it is durable.
+    async def run(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run `work(connection, ...)` in a write transaction, perhaps beside others; returns when it is durable.
 
         Raises:
-            WrongBaseline: when a window belongs to another version than the drop was counted over.
+            WrongBaseline: as `work`.
             RetryableError: when the database stays away.
         """
         if not self._database.is_sqlite:
-            return await self._database.run(self._ledger.commit, *commit)
-        mine = _Waiting(commit)
+            return await self._database.run(work, *args, **kwargs)
+        mine = _Waiting(lambda connection: work(connection, *args, **kwargs))
         self._waiting.append(mine)
         async with self._turn:
-            if mine.committed is None:
+            if not mine.done:
                 await self._write(mine)
-            assert mine.committed is not None  # `_write` raises otherwise
-            return mine.committed
+            return cast("T", mine.result)
 
     async def _write(self, mine: _Waiting) -> None:
-        """Commit a drop and those that wait; if that fails for one of them, each is committed alone."""
+        """Run what a drop has to write and what waits; if that fails for one of them, each runs alone."""
         others = [] if mine.alone else [other for other in self._waiting if other is not mine and not other.alone][: _MOST - 1]
         batch = [mine, *others]
         try:
-            results = await self._database.run(self._together, [waiting.commit for waiting in batch])
-            for waiting, committed in zip(batch, results, strict=True):
-                waiting.committed = committed
+            results = await self._database.run(_together, batch)
+            for waiting, result in zip(batch, results, strict=True):
+                waiting.result, waiting.done = result, True
         except WrongBaseline:
             if not others:
                 raise
         finally:
             for waiting in batch:
                 waiting.alone = True
-            self._waiting = [waiting for waiting in self._waiting if waiting is not mine and waiting.committed is None]
-        if mine.committed is None:
-            (mine.committed,) = await self._database.run(self._together, [mine.commit])
+            self._waiting = [waiting for waiting in self._waiting if waiting is not mine and not waiting.done]
+        if not mine.done:
+            (mine.result,) = await self._database.run(_together, [mine])
 
-    def _together(self, connection: Connection, commits: Sequence[Commit]) -> list[Committed]:
-        return [self._ledger.commit(connection, *commit) for commit in commits]
+
+def _together(connection: Connection, batch: Sequence[_Waiting]) -> list[Any]:
+    return [waiting.work(connection) for waiting in batch]

@@ -92,13 +92,23 @@ class Evaluate:
         rows = connection.execute(wanted).all()
         window = monitor.window
         if isinstance(window, TimeWindow):
-            seen = connection.execute(select(store.progress).where(store.progress.c.monitor == monitor.name)).first()
-            watermark, last = (seen.watermark, seen.last_drop) if seen is not None else (None, None)
+            watermark, last = self._progress(connection, monitor.name)
             idle = window.idle or window.size
             return [row for row in rows if is_closed(row.end, watermark, last, self._clock.now(), idle=idle)]
         if isinstance(window, RowsWindow):
             return [row for row in rows if row.closed or row.verdict is not None]
         return list(rows)
+
+    def _progress(self, connection: Connection, monitor: str) -> tuple[datetime | None, datetime | None]:
+        """Return a monitor's watermark, and when its last drop came. A clock that went back does not put that into the future."""
+        table, now = store.progress, self._clock.now()
+        seen = connection.execute(select(table).where(table.c.monitor == monitor)).first()
+        if seen is None:
+            return None, None
+        if seen.last_drop is not None and seen.last_drop > now:
+            connection.execute(table.update().where(table.c.monitor == monitor).values(last_drop=now))
+            return seen.watermark, now
+        return seen.watermark, seen.last_drop
 
     def _version(self, connection: Connection, monitor: Monitor, version: int, ready: Sequence[Row[Any]]) -> Pass:
         if (monitor.name, version) not in self._known:

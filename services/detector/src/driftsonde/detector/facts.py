@@ -29,6 +29,7 @@ from driftsonde.core.sketch.codec import digest_tables
 from driftsonde.core.sketch.table import TableSketch
 
 _FINITE = 1e9
+_NEW_LISTED, _NEW_CHARS = 100, 256  # of columns that the baseline does not know: drops may bring any number of them
 
 
 def announce(
@@ -85,7 +86,12 @@ def window_detail(verdict: Verdict) -> dict[str, Any]:
             entry |= {"check": shown.name, "score": round(shown.score, 6), "critical": round(shown.critical, 6), "lookback": shown.lookback}
             entry["p_unchanged"] = min((check.p_unchanged for check in column.checks if check.name in ("ks", "tv")), default=1.0)
         columns[column.name] = entry
-    return {"summary": summarise(verdict), "columns": columns, "new": list(verdict.new), "broken": list(verdict.broken)}
+    return {
+        "summary": summarise(verdict),
+        "columns": columns,
+        "new": [name[:_NEW_CHARS] for name in verdict.new[:_NEW_LISTED]],
+        "broken": list(verdict.broken),
+    }
 
 
 def _failing(verdict: Verdict) -> list[tuple[ColumnVerdict, Check]]:

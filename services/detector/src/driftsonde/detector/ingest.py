@@ -14,11 +14,12 @@ from driftsonde.core.drops import Drop
 from driftsonde.core.errors import GoneError, RetryableError, UnreadableObject
 from driftsonde.core.events import DropRejected
 from driftsonde.core.ports import Clock, ObjectInfo, ObjectStore
+from driftsonde.core.readers import Limits
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
 from driftsonde.detector.attempts import Attempts
 from driftsonde.detector.baselines import Baselines
-from driftsonde.detector.committer import Commit, Committer
+from driftsonde.detector.committer import Committer
 from driftsonde.detector.ledger import Committed, Ledger, object_row, order_of, standing
 from driftsonde.detector.measure import Measured, measure, whole_window
 from driftsonde.detector.metrics import DetectorMetrics
@@ -34,18 +35,22 @@ class Ingest:
     """Reads drops and commits their parts."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, objects: ObjectStore, baselines: Baselines, metrics: DetectorMetrics, clock: Clock
-    ) -> None:
+        self, database: Database, ledger: Ledger, objects: ObjectStore, baselines: Baselines, metrics: DetectorMetrics, clock: Clock,
+        limits: Limits,
+    ) -> None:  # fmt: skip
         self._database, self._ledger, self._objects = database, ledger, objects
-        self._baselines, self._metrics, self._clock = baselines, metrics, clock
-        self._committer, self._attempts = Committer(database, ledger), Attempts(database, clock)
+        self._baselines, self._metrics, self._clock, self._limits = baselines, metrics, clock, limits
+        self._committer, self.attempts = Committer(database), Attempts(database, clock)
         self._large = asyncio.Semaphore(1)
 
-    async def drop(self, monitor: Monitor, drop: Drop, *, deliveries: int = 1, before_reject: BeforeReject | None = None) -> str:
+    async def drop(
+        self, monitor: Monitor, drop: Drop, *, deliveries: int = 1, later: bool = False, before_reject: BeforeReject | None = None
+    ) -> str:
         """Take one drop for one monitor; returns its outcome.
 
         Args:
             deliveries: how often its message came, this time included.
+            later: remember it as `pending` instead of reading it.
             before_reject: called with the reason before a rejection is committed, where no message would come again after a crash.
 
         Raises:
@@ -59,10 +64,10 @@ class Ingest:
             return await self._database.run(self._ledger.note_stale, monitor, drop, found)
         versions: dict[str, int] = {}
         for _ in range(_RETRIES):
-            if current is None:
-                return await self._database.run(self._ledger.note_pending, monitor, drop)
+            if current is None or later:
+                return await self._committer.run(self._ledger.note_pending, monitor, drop)
             try:
-                async with self._attempts.reading(drop, deliveries):
+                async with self.attempts.reading(drop, deliveries):
                     return await self._take(monitor, drop, current, versions)
             except WrongBaseline as exc:
                 versions.update(exc.versions)
@@ -85,7 +90,7 @@ class Ingest:
         except GoneError as exc:
             return await self._database.run(self._ledger.note_gone, monitor, drop, exc.reason)
         with self._metrics.stage.labels("commit").time():
-            committed = await self._committer.commit(Commit(monitor, drop, measured))
+            committed = await self._committer.run(self._ledger.commit, monitor, drop, measured)
         self._count(info, measured, committed)
         return committed.outcome
 
@@ -93,6 +98,7 @@ class Ingest:
         if committed.outcome in ("duplicate", "stale"):
             return
         self._metrics.bytes.inc(info.size)
+        self._metrics.unverified.inc(not measured.verified)
         self._metrics.rows.inc(measured.rows - committed.too_late)
         self._metrics.left_out.labels("too_late").inc(committed.too_late)
         self._metrics.left_out.labels("invalid_time").inc(measured.invalid_time)
@@ -107,7 +113,7 @@ class Ingest:
         for version in sorted(needed):
             baseline = await self._baselines.get(monitor.name, version)
             measured = await measure(
-                self._objects, asyncio.get_running_loop(), monitor, drop, info, first, baseline, version, self._clock.now()
+                self._objects, asyncio.get_running_loop(), monitor, drop, info, first, baseline, version, self._clock.now(), self._limits
             )
             kept = {window: sketch for window, sketch in measured.windows.items() if versions.get(window, current) == version}
             total = measured.only(kept) if total is None else total.plus(kept, version)
@@ -126,7 +132,7 @@ class Ingest:
         sketch.unreadable = 1
         fact = DropRejected(monitor=monitor.name, drop=drop.ref(), reason=exc.reason, message=str(exc)[:500])
         measured = Measured({window: sketch}, version, 0)
-        committed = await self._committer.commit(Commit(monitor, drop, measured, exc.reason, (fact,)))
+        committed = await self._committer.run(self._ledger.commit, monitor, drop, measured, exc.reason, (fact,))
         if committed.outcome == exc.reason:
             raise exc
         return committed.outcome

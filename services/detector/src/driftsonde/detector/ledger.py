@@ -99,10 +99,12 @@ class Ledger:
         return Committed(outcome, sum(sketch.rows for name, sketch in sketches.items() if name in final))
 
     def note_pending(self, connection: Connection, monitor: Monitor, drop: Drop) -> str:
-        """Remember a drop that came before there was a baseline."""
+        """Remember a drop that is read later: before there is a baseline, or while its monitor has more than its share."""
         row = self._hold(connection, monitor.name, drop)
-        if row is not None and (order := order_of(row, drop)) is not None and order >= 0:
-            return "duplicate" if order == 0 else "stale"
+        if row is not None and (known := standing(row, drop)):
+            return known
+        if row is not None and row.outcome == "pending" and order_of(row, drop) == 0:
+            return "duplicate"
         first_seen = min(row.first_seen, drop.event_time) if row is not None else drop.event_time
         self._write_object(connection, monitor.name, drop, first_seen, "pending", 0, store.window_ids(row))
         return "pending"

@@ -26,7 +26,7 @@ from driftsonde.core.monitoring.window import (
     time_window_id,
 )
 from driftsonde.core.ports import ObjectInfo, ObjectStore
-from driftsonde.core.readers import StoreSource
+from driftsonde.core.readers import Limits, StoreSource
 from driftsonde.core.sketch.table import TableSketch
 
 _MICRO = timedelta(microseconds=1)
@@ -43,6 +43,7 @@ class Measured:
         rows: rows of the drop that were counted.
         latest: latest event time seen, capped at now; None where windows are not by time.
         invalid_time: rows whose time could not be used.
+        verified: whether the bytes were compared with a checksum.
     """
 
     windows: Mapping[str, TableSketch]
@@ -51,6 +52,7 @@ class Measured:
     latest: datetime | None = None
     invalid_time: int = 0
     versions: Mapping[str, int] = field(default_factory=dict)
+    verified: bool = True
 
     def version_of(self, window: str) -> int:
         """Return the baseline version that a window's sketch is over."""
@@ -74,7 +76,7 @@ def whole_window(monitor: Monitor, drop: Drop) -> str:
 
 async def measure(
     objects: ObjectStore, loop: asyncio.AbstractEventLoop, monitor: Monitor, drop: Drop, info: ObjectInfo, first: bytes,
-    baseline: FrozenBaseline, version: int, now: datetime,
+    baseline: FrozenBaseline, version: int, now: datetime, limits: Limits,
 ) -> Measured:  # fmt: skip
     """Read a drop and count it over a baseline's bins.
 
@@ -85,12 +87,13 @@ async def measure(
         empty = {} if isinstance(monitor.window, TimeWindow) else {whole_window(monitor, drop): baseline.empty_sketch()}
         return Measured(empty, version, 0)
     etag = None if drop.version else info.etag
-    source = StoreSource(objects, loop, drop.bucket, drop.key, info.size, version=drop.version, etag=etag, first=first)
+    source = StoreSource(objects, loop, drop.bucket, drop.key, info.size, version=drop.version, etag=etag, first=first, md5=info.md5)
     if isinstance(monitor.window, TimeWindow):
-        measured = await asyncio.to_thread(_by_time, monitor, monitor.window, source, baseline, version, now)
+        measured = await asyncio.to_thread(_by_time, monitor, monitor.window, source, baseline, version, now, limits)
     else:
-        sketch = await asyncio.to_thread(count_object, baseline, source, form=monitor.format)
+        sketch = await asyncio.to_thread(count_object, baseline, source, form=monitor.format, limits=limits)
         measured = Measured({whole_window(monitor, drop): sketch}, version, sketch.rows)
+    measured = replace(measured, verified=source.verified)
     bad = sum(sketch.bad_rows for sketch in measured.windows.values())
     total = measured.rows + measured.invalid_time + bad
     if bad and bad / total > monitor.policy.bad_rows:
@@ -98,7 +101,9 @@ async def measure(
     return measured
 
 
-def _by_time(monitor: Monitor, window: TimeWindow, source: StoreSource, baseline: FrozenBaseline, version: int, now: datetime) -> Measured:
+def _by_time(
+    monitor: Monitor, window: TimeWindow, source: StoreSource, baseline: FrozenBaseline, version: int, now: datetime, limits: Limits
+) -> Measured:
     latest_allowed = (now + MAX_FUTURE - _EPOCH) // _MICRO
     seen: set[int] = set()
 
@@ -110,7 +115,7 @@ def _by_time(monitor: Monitor, window: TimeWindow, source: StoreSource, baseline
                 seen.add(start)
         return np.where(np.isin(index, list(seen)), index, NO_TIME)
 
-    counted, latest, invalid = count_by_time(baseline, source, window.column, split, form=monitor.format)
+    counted, latest, invalid = count_by_time(baseline, source, window.column, split, form=monitor.format, limits=limits)
     rows = sum(sketch.rows for sketch in counted.values())
     if invalid and not rows:
         raise UnreadableObject(f"{source.name}: no row has a usable time in column {window.column!r}", reason="bad_rows")

@@ -23,6 +23,7 @@ class DetectorMetrics:
         self.rows = metrics.counter("rows", "Rows counted into sketches.")
         self.left_out = metrics.counter("rows_left_out", "Rows that were read and not counted.", "reason", LEFT_OUT)
         self.bytes = metrics.counter("bytes", "Bytes of the objects that were read.")
+        self.unverified = metrics.counter("unverified_drops", "Drops without a checksum to compare with: in part Parquet's, in part S3's.")
         self.verdicts = metrics.counter("verdicts", "Windows judged, revisions included.", "verdict", VERDICTS)
         self.episodes = metrics.counter("episodes", "Episodes opened.", "kind", ("drift", "untrusted"))
         self.failures = metrics.counter("judge_failures", "Monitors that could not be judged for an unexpected reason.")
@@ -36,3 +37,7 @@ class DetectorMetrics:
         )
         self.outbox = metrics.gauge("outbox_depth", "Events that wait to be published.")
         self.outbox_age = metrics.gauge("outbox_age_seconds", "For how long the oldest event waits to be published.")
+
+    def count(self, outcome: str) -> None:
+        """Count what became of a drop."""
+        self.drops.labels(outcome).inc()

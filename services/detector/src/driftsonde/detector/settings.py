@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from driftsonde.core.config import Duration
+from driftsonde.core.readers import Limits
 from driftsonde.core.settings import ServiceSettings
 
 
@@ -22,6 +23,7 @@ class DetectorSettings(ServiceSettings):
     read_patience: Duration = Field(
         timedelta(seconds=30), description="Time that a part of an object may take beyond its size at 64 KiB/s."
     )
+    limits: Limits = Field(Limits(), description="What an object may ask of the reader; each is a variable of its own.")
     poll_seconds: int = Field(10, ge=0, le=20, description="Long poll; a stop waits for it to end.")
 
     @model_validator(mode="after")

@@ -6,7 +6,8 @@ import re
 from typing import Any, Final
 
 from driftsonde.core.events import Event
-from driftsonde.notifier.wording import clean, message
+from driftsonde.core.text import clean
+from driftsonde.notifier.wording import message
 
 SLACK_HEADER: Final = 150
 SLACK_SECTION: Final = 3000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,12 +25,11 @@ from driftsonde.core.events import (
     TrainingFailed,
     WindowRef,
 )
+from driftsonde.core.text import clean
 
-MAX_NAME = 80
 MAX_SENTENCE = 600
 MAX_ADDRESS = 300
 MAX_NAMES_LISTED = 40
-_REPLACEMENT = "\ufffd"
 
 CHECK_WORDS: Final[Mapping[str, str]] = {
     "ks": "distribution (KS distance)",
@@ -55,16 +53,6 @@ class Message:
     title: str
     paragraphs: tuple[str, ...]
     footer: str
-
-
-def clean(text: str, limit: int = MAX_NAME) -> str:
-    """Return text that came with data as one harmless line of at most `limit` characters.
-
-    Control, format (bidi, zero width), surrogate and unassigned characters become U+FFFD.
-    """
-    # Cut before the loop: a name may be megabytes long.
-    shown = "".join(_REPLACEMENT if unicodedata.category(c)[0] == "C" or c in "\u2028\u2029" else c for c in text[: limit + 1])
-    return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
 
 
 def message(event: Event) -> Message:

@@ -44,7 +44,7 @@ async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) 
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(database.close)
         await stack.enter_async_context(serve_http(health_routes(health, metrics.registry), settings.host, settings.port))
-        objects = S3Objects(await stack.enter_async_context(aws_client("s3")))
+        objects = S3Objects(await stack.enter_async_context(aws_client("s3")), owners=config.bucket_owners)
         jobs = SageMaker(await stack.enter_async_context(aws_client("sagemaker")))
         plans = Plans(database, outbox, config, clock, metrics, settings.deployment, uuid)
         watcher = Watcher(

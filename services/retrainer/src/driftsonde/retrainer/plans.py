@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -38,6 +38,7 @@ class PlanView:
     monitor: Monitor
     recipe: Recipe
     drift: DriftDetected
+    owners: Mapping[str, str]
 
 
 class Plans:
@@ -56,7 +57,7 @@ class Plans:
         drift = parse_event(row.event.encode()).data
         if monitor is None or recipe is None or not isinstance(drift, DriftDetected):
             return None
-        return PlanView(row, monitor, recipe, drift)
+        return PlanView(row, monitor, recipe, drift, self._config.bucket_owners)
 
     def identity(self, plan: PlanView, step: str, attempt: int) -> tuple[object, ...]:
         """Return what makes a job one of its kind; its name is derived from it and its tag holds it."""

@@ -186,6 +186,7 @@ class Watcher:
             "label": columns.label, "only": columns.only,
             "ignore": [*columns.ignore, *([columns.prediction] if columns.prediction else [])],
             "categorical": columns.categorical, "encoding": json.loads(await self._read(encoding)) if encoding else None,
+            "owners": plan.owners,
         }  # fmt: skip
         if columns.label is None:
             raise ConfigError(f"monitors.{plan.row.monitor}.columns.label: not set; training needs to know what to predict")

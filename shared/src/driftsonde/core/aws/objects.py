@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 from aiohttp import ClientConnectionError, ClientPayloadError
@@ -17,6 +18,7 @@ _GONE = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NotFound", "NoSuchBucke
 _CUT_OFF: tuple[type[BaseException], ...] = (ClientConnectionError, ClientPayloadError, *AWS_ERRORS)
 _REPLACED = frozenset({"412", "PreconditionFailed"})
 
+_MD5 = re.compile(r"[0-9a-f]{32}")
 _SLOWEST = 64 * 1024  # bytes per second
 
 FIRST_BYTES = 1 << 20
@@ -27,22 +29,30 @@ class _EmptyObject(Exception):
     """No range of an object without bytes can be asked for."""
 
 
+def _info(answer: Any, size: int) -> ObjectInfo:
+    etag = answer["ETag"].strip('"')
+    # AWS: an ETag is the MD5 of an object that was put in one piece and is not encrypted with a key of KMS or the customer's.
+    plain = answer.get("ServerSideEncryption") in (None, "AES256") and "SSECustomerAlgorithm" not in answer
+    return ObjectInfo(size, etag, answer.get("VersionId"), answer["LastModified"], etag if plain and _MD5.fullmatch(etag) else None)
+
+
 class S3Objects:
     """Objects of any bucket.
 
     Args:
         client: an aiobotocore S3 client.
         patience: seconds that a body may take beyond what it would at 64 KiB a second.
+        owners: the account that must own a bucket, by bucket; S3 refuses calls to one that is another's.
     """
 
-    def __init__(self, client: Any, *, patience: float = 30.0) -> None:
-        self._client, self._patience = client, patience
+    def __init__(self, client: Any, *, patience: float = 30.0, owners: Mapping[str, str] | None = None) -> None:
+        self._client, self._patience, self._owners = client, patience, owners or {}
 
     async def head(self, bucket: str, key: str, *, version: str | None = None) -> ObjectInfo:
         """Return size, ETag and version."""
         pin = {"VersionId": version} if version else {}
-        answer = await self._call(self._client.head_object(Bucket=bucket, Key=key, **pin), bucket, key)
-        return ObjectInfo(answer["ContentLength"], answer["ETag"].strip('"'), answer.get("VersionId"), answer["LastModified"])
+        answer = await self._call(self._client.head_object(Bucket=bucket, Key=key, **pin, **self._owner(bucket)), bucket, key)
+        return _info(answer, answer["ContentLength"])
 
     async def open(self, bucket: str, key: str, *, version: str | None = None, etag: str | None = None) -> tuple[ObjectInfo, bytes]:
         """Return size, ETag and version, and the first bytes: all of a small object."""
@@ -54,7 +64,7 @@ class S3Objects:
         size = int(answer["ContentRange"].rpartition("/")[2])
         if len(data) != min(size, FIRST_BYTES):
             raise RetryableError(f"s3://{bucket}/{key}: got {len(data)} bytes of {min(size, FIRST_BYTES)}")
-        return ObjectInfo(size, answer["ETag"].strip('"'), answer.get("VersionId"), answer["LastModified"]), data
+        return _info(answer, size), data
 
     async def read(self, bucket: str, key: str, start: int, stop: int, *, version: str | None = None, etag: str | None = None) -> bytes:
         """Return bytes [start, stop) of the pinned version."""
@@ -65,7 +75,9 @@ class S3Objects:
 
     async def _get(self, bucket: str, key: str, start: int, stop: int, version: str | None, etag: str | None) -> Any:
         pin: dict[str, str] = {"VersionId": version} if version else {"IfMatch": f'"{etag}"'} if etag else {}
-        return await self._call(self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **pin), bucket, key)
+        return await self._call(
+            self._client.get_object(Bucket=bucket, Key=key, Range=f"bytes={start}-{stop - 1}", **pin, **self._owner(bucket)), bucket, key
+        )
 
     async def _body(self, answer: Any, bucket: str, key: str) -> bytes:
         data = bytearray()
@@ -79,18 +91,23 @@ class S3Objects:
 
     async def write(self, bucket: str, key: str, body: bytes) -> None:
         """Store an object whole."""
-        await self._call(self._client.put_object(Bucket=bucket, Key=key, Body=body), bucket, key)
+        await self._call(self._client.put_object(Bucket=bucket, Key=key, Body=body, **self._owner(bucket)), bucket, key)
 
     async def list(self, bucket: str, prefix: str) -> AsyncIterator[tuple[str, ObjectInfo]]:
         """Yield what lies under a prefix, in key order."""
         token: dict[str, str] = {}
         while True:
-            page = await self._call(self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token), bucket, prefix)
+            page = await self._call(
+                self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, **token, **self._owner(bucket)), bucket, prefix
+            )
             for item in page.get("Contents", []):
                 yield item["Key"], ObjectInfo(item["Size"], item["ETag"].strip('"'), None, item["LastModified"])
             if not page.get("IsTruncated"):
                 return
             token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _owner(self, bucket: str) -> dict[str, str]:
+        return {"ExpectedBucketOwner": self._owners[bucket]} if bucket in self._owners else {}
 
     async def _call(self, call: Any, bucket: str, key: str) -> Any:
         try:

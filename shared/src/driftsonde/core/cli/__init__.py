@@ -11,6 +11,7 @@ import typer
 
 from driftsonde.core.errors import ConfigError, DriftsondeError
 from driftsonde.core.settings import BAD_CONFIG
+from driftsonde.core.text import clean
 
 app = typer.Typer(
     name="driftsonde",
@@ -30,6 +31,7 @@ app.add_typer(baseline_app, name="baseline")
 app.add_typer(config_app, name="config")
 app.add_typer(replay_app, name="replay")
 
+_MAX_MESSAGE = 5_000
 _SERVICES = {
     "detector": "Measure drops against baselines and publish drift events.",
     "retrainer": "Turn drift events into gated training and batch transform jobs.",
@@ -75,9 +77,7 @@ def main() -> None:
     _register()
     try:
         app()
-    except ConfigError as exc:
-        print(f"driftsonde: {exc}", file=sys.stderr)
-        sys.exit(BAD_CONFIG)
     except DriftsondeError as exc:
-        print(f"driftsonde: {exc}", file=sys.stderr)
-        sys.exit(1)
+        # Columns, keys and file names are in it.
+        print(f"driftsonde: {clean(str(exc), _MAX_MESSAGE)}", file=sys.stderr)
+        sys.exit(BAD_CONFIG if isinstance(exc, ConfigError) else 1)

@@ -12,6 +12,7 @@ import typer
 
 from driftsonde.core.config import Policy, explain, parse_duration
 from driftsonde.core.errors import DriftsondeError
+from driftsonde.core.text import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -229,11 +230,15 @@ def _draw(out: Path, name: str, points: Sequence[Point], present: float) -> None
 
 def _show(name: str, series: Sequence[Series], runs: Sequence[Run], points: Sequence[Point], *, every: bool) -> None:
     from rich.console import Console
+    from rich.markup import escape
 
-    console = Console()
+    from driftsonde.core.cli.check import LINE
+
+    console = Console(emoji=False)
     windows = len(runs[0].outcomes)
     console.print(
-        f"\n[bold]{name}[/bold]  {windows:,} windows, {sum(one.warm for one in series):,} before them for the look-back", highlight=False
+        f"\n[bold]{escape(clean(name, LINE))}[/bold]  {windows:,} windows, {sum(one.warm for one in series):,} before them for the look-back",
+        highlight=False,
     )
     _show_windows(console, series, runs, every=every)
     _show_episodes(console, series, runs)
@@ -254,7 +259,7 @@ def _show_windows(console: Console, series: Sequence[Series], runs: Sequence[Run
     from rich.table import Table
     from rich.text import Text
 
-    from driftsonde.core.cli.check import COLORS
+    from driftsonde.core.cli.check import COLORS, LINE
 
     when = {name: begun for one in series for name, begun in one.when.items()}
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
@@ -266,7 +271,7 @@ def _show_windows(console: Console, series: Sequence[Series], runs: Sequence[Run
             names = ", ".join(columns[:5]) + (f" and {len(columns) - 5} more" if len(columns) > 5 else "")
             words = [Text(outcome.word, COLORS[outcome.word]) for outcome in outcomes]
             begun = [when.get(outcomes[0].window, "")] if when else []
-            table.add_row(Text(outcomes[0].window), *begun, *words, Text(names))
+            table.add_row(Text(clean(outcomes[0].window, LINE)), *begun, *words, Text(clean(names, LINE)))
     if table.row_count:
         console.print(table)
     else:
@@ -276,13 +281,15 @@ def _show_windows(console: Console, series: Sequence[Series], runs: Sequence[Run
 def _show_episodes(console: Console, series: Sequence[Series], runs: Sequence[Run]) -> None:
     from rich.table import Table
 
+    from driftsonde.core.cli.check import LINE
+
     when = {name: begun for one in series for name, begun in one.when.items()}
     for title, one in zip(("present", "other"), runs, strict=False):
         for episode in one.episodes:
             began, end = (
                 f"{name} ({when[name]})" if name in when else name for name in (episode.opened, episode.cleared or "now, still open")
             )
-            console.print(f"  {title}: {episode.kind} from {began} to {end}", markup=False, highlight=False)
+            console.print(f"  {title}: {episode.kind} from {clean(began, LINE)} to {clean(end, LINE)}", markup=False, highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title="what it would have cost", title_justify="left")
     for title in ("policy", "alarming windows", "messages", "training jobs"):
         table.add_column(title, justify="left" if title == "policy" else "right")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +13,7 @@ import typer
 
 from driftsonde.core.config import load_config, parse_backtest
 from driftsonde.core.errors import DriftsondeError
+from driftsonde.core.text import clean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,8 +41,10 @@ def build(
     from driftsonde.core.building import build as build_baseline
 
     ignored, names, calibrate, sources = _split(ignore), _split(categorical), backtest, list(data)
+    owners: dict[str, str] = {}
     if monitor is not None:
-        configured = load_config(config).monitor(monitor)
+        read = load_config(config)
+        configured, owners = read.monitor(monitor), read.bucket_owners
         if configured is None:
             raise DriftsondeError(f"{config}: there is no monitor {monitor!r}")
         columns = configured.columns
@@ -53,7 +56,7 @@ def build(
     if not out.startswith("s3://") and not Path(out).absolute().parent.is_dir():
         raise DriftsondeError(f"cannot write {out}: there is no such folder")
     options = BuildOptions(bins=bins, ignore=ignored, categorical=names, backtest=parse_backtest(calibrate) if calibrate else None)
-    with _store() as store:
+    with _store(owners) as store:
         found = [source for name in sources for source in store.sources(name)]
         if not found:
             raise DriftsondeError(f"there is nothing at {', '.join(sources)}")
@@ -90,7 +93,8 @@ class _Progress:
 class _Store:
     """Files and S3 objects alike; the S3 client lives on an event loop in a thread, and is made when it is needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, owners: Mapping[str, str]) -> None:
+        self._owners = owners
         self._loop = asyncio.new_event_loop()
         self._context: Any = None
         self._objects: Any = None
@@ -130,7 +134,7 @@ class _Store:
 
         if self._objects is None:
             self._context = aws_client("s3")
-            self._objects = S3Objects(await self._context.__aenter__())
+            self._objects = S3Objects(await self._context.__aenter__(), owners=self._owners)
         return self._objects
 
     async def _listed(self, uri: str) -> list[Source]:
@@ -154,8 +158,8 @@ class _Store:
 
 
 @contextmanager
-def _store() -> Iterator[_Store]:
-    store = _Store()
+def _store(owners: Mapping[str, str]) -> Iterator[_Store]:
+    store = _Store(owners)
     try:
         yield store
     finally:
@@ -168,11 +172,13 @@ def _split(text: str | None) -> tuple[str, ...]:
 
 def _summarise(frozen: FrozenBaseline, raised: tuple[Raised, ...], objects: int, out: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
-    console = Console()
+    console = Console(emoji=False)
     console.print(
-        f"\nFroze [bold]{frozen.rows:,}[/bold] rows of {objects} object{'s' if objects != 1 else ''} into [bold]{out}[/bold]",
+        f"\nFroze [bold]{frozen.rows:,}[/bold] rows of {objects} object{'s' if objects != 1 else ''} into [bold]{escape(out)}[/bold]",
         highlight=False,
     )
     console.print(f"digest {frozen.digest}, {len(frozen.data):,} bytes", style="dim", highlight=False)
@@ -183,9 +189,15 @@ def _summarise(frozen: FrozenBaseline, raised: tuple[Raised, ...], objects: int,
         mine = [item for item in raised if item.column == column.name]
         learnt = ", ".join(f"{item.check} {item.threshold:.2f}{' (cap: too variable)' if item.capped else ''}" for item in mine)
         rows = max(column.sketch.rows, 1)
-        table.add_row(column.name, column.kind, str(column.bins.size) if column.bins else "-", f"{column.sketch.nulls / rows:.1%}", learnt)
+        table.add_row(
+            Text(clean(column.name)),
+            column.kind,
+            str(column.bins.size) if column.bins else "-",
+            f"{column.sketch.nulls / rows:.1%}",
+            learnt,
+        )
     console.print(table)
     for name, why in frozen.untested.items():
-        console.print(f"  not tested: {name} ({why})", style="dim", markup=False, highlight=False)
+        console.print(f"  not tested: {clean(name)} ({why})", style="dim", markup=False, highlight=False)
     if frozen.rows < 1000:
         console.print("  fewer than 1,000 rows: small changes cannot be told from chance", style="yellow")

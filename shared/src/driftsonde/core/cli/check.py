@@ -13,6 +13,7 @@ import typer
 
 from driftsonde.core.config import parse_backtest
 from driftsonde.core.errors import DriftsondeError, UnreadableObject
+from driftsonde.core.text import clean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 EXIT_CODES = {"ok": 0, "warning": 0, "drift": 3, "untrusted": 4, "insufficient": 5}
 _SEVERITY = ("ok", "warning", "insufficient", "drift", "untrusted")
+LINE = 400
+"""Most characters that data may add to a line."""
 COLORS = {"ok": "green", "warning": "yellow", "drift": "bold red", "untrusted": "bold magenta", "insufficient": "cyan"}
 
 
@@ -161,22 +164,25 @@ def sketch_of(baseline: Baseline, path: Path) -> Sketch:
     try:
         sketch.table = count_object(baseline, LocalSource(path))
     except UnreadableObject as exc:
-        print(f"driftsonde: {exc}", file=sys.stderr)
+        print(f"driftsonde: {clean(str(exc), LINE)}", file=sys.stderr)
         sketch.table.unreadable = 1
     return sketch
 
 
 def _show(path: Path, verdict: Verdict, sketch: Sketch) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    console, baseline = Console(), sketch.baseline
+    console, baseline = Console(emoji=False), sketch.baseline
     color = COLORS[verdict.word]
-    console.print(f"\n[bold]{path}[/bold]  {verdict.rows:,} rows  →  [{color}]{verdict.word}[/{color}]", highlight=False)
+    console.print(
+        f"\n[bold]{escape(clean(str(path), LINE))}[/bold]  {verdict.rows:,} rows  →  [{color}]{verdict.word}[/{color}]", highlight=False
+    )
     if verdict.word == "drift" and not verdict.trainable:
         console.print("  missing, invalid or unseen values rose: fix the data rather than retrain", style="red", highlight=False)
     for reason in verdict.broken:
-        console.print(f"  {reason}", style="magenta", markup=False, highlight=False)
+        console.print(f"  {clean(reason, LINE)}", style="magenta", markup=False, highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("column", "status", "check", "score", "alarms from", "p", "windows", "what moved most"):
         table.add_column(title, justify="right" if title in ("score", "alarms from", "p", "windows") else "left", overflow="fold")
@@ -190,7 +196,7 @@ def _show(path: Path, verdict: Verdict, sketch: Sketch) -> None:
     if any(not check.certain for column in verdict.columns if (check := _shown(column)) is not None):
         notes.append("?: the exact score lies up to that much higher, on the other side of what alarms; a baseline with more --bins tells")
     for note in notes:
-        console.print(f"  {note}", style="dim", markup=False, highlight=False)
+        console.print(f"  {clean(note, LINE)}", style="dim", markup=False, highlight=False)
 
 
 def _row(column: ColumnVerdict, sketch: Sketch) -> list[Any]:
@@ -198,13 +204,13 @@ def _row(column: ColumnVerdict, sketch: Sketch) -> list[Any]:
 
     shown = _shown(column)
     style = "bold red" if column.alarms else {"suspect": "yellow", "ok": "green"}.get(column.status, "dim")
-    name, status = Text(column.name), Text(column.status, style=style)
+    name, status = Text(clean(column.name)), Text(column.status, style=style)
     if shown is None:
         return [name, status, "", "", "", "", "", ""]
     moved = _moved(column, shown, sketch) if column.failing else ""
     return [
         name, status, shown.name, _score(shown), f"{shown.critical:.3f}", f"{shown.p_value:.1e}", str(shown.lookback),
-        Text(moved),
+        Text(clean(moved, LINE)),
     ]  # fmt: skip
 
 

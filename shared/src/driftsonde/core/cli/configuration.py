@@ -36,6 +36,7 @@ monitors:
 #   ml-oncall: {type: slack, webhook_file: /run/secrets/slack}   # the file holds the URL
 
 # budget: {training_jobs_per_day: 10}             # over all monitors
+# bucket_owners: {acme-ml: "111122223333"}        # account that must own a bucket
 """
 
 

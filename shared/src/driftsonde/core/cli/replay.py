@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -50,22 +51,24 @@ def objects(
     prefix: Annotated[str, typer.Argument(help="s3://bucket/prefix")],
     queue_url: _QueueUrl,
     since: Annotated[str | None, typer.Option(help="Only objects that are not older than this, e.g. 30d.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Take the owners of buckets from this configuration file.")] = None,
     dry_run: _DryRun = False,
 ) -> None:
     """Notify the detector of objects that were in S3 before the monitor, or whose notifications were lost."""
     from driftsonde.core.aws.objects import S3Objects
     from driftsonde.core.aws.queue import SqsQueue
     from driftsonde.core.aws.session import aws_client
+    from driftsonde.core.config import load_config
     from driftsonde.core.replaying import replay_objects
 
     bucket, _, path = prefix.removeprefix("s3://").partition("/")
     if not prefix.startswith("s3://") or not bucket:
         raise ConfigError(f"{prefix!r} is no place in S3; expected s3://bucket/prefix")
-    start = _before(since)
+    start, owners = _before(since), load_config(config).bucket_owners if config else {}
 
     async def run(progress: Callable[[], None]) -> int:
         async with aws_client("s3") as s3, aws_client("sqs") as sqs:
-            listed = S3Objects(s3).list(bucket, path)
+            listed = S3Objects(s3, owners=owners).list(bucket, path)
             return await replay_objects(listed, bucket, None if dry_run else SqsQueue(sqs, queue_url), since=start, progress=progress)
 
     with _counting("objects") as progress:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from driftsonde.core.errors import DriftsondeError
+from driftsonde.core.text import clean
 
 
 def status(
@@ -20,15 +21,18 @@ def status(
         print(json.dumps(monitors, indent=2))
         return
     from rich.console import Console
+    from rich.markup import escape
 
-    console = Console()
+    console = Console(emoji=False)
     for monitor in monitors:
-        console.print(f"[bold]{monitor['name']}[/bold]  {_baseline(monitor)}", highlight=False)
+        console.print(f"[bold]{monitor['name']}[/bold]  {escape(clean(_baseline(monitor), 600))}", highlight=False)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(monitor["drops"].items())) or "none yet"
         console.print(f"  drops: {counts}", highlight=False)
         for episode in monitor["episodes"]:
             state = "[red]open[/red]" if episode["open"] else f"closed ({episode['cause']})"
-            console.print(f"  episode {episode['number']} {episode['kind']}: {state}  {episode['summary']}", highlight=False)
+            console.print(
+                f"  episode {episode['number']} {episode['kind']}: {state}  {escape(clean(episode['summary'], 600))}", highlight=False
+            )
 
 
 def fetch(url: str, path: str) -> Any:

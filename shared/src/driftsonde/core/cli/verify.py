@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from driftsonde.core.errors import DriftsondeError
+from driftsonde.core.text import clean
 
 if TYPE_CHECKING:
     from driftsonde.core.events import Alarm
@@ -91,8 +92,12 @@ def _show(alarm: Alarm, findings: list[Finding]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-    console.print(f"{alarm.TYPE}  {alarm.monitor}, episode {alarm.episode}, window {alarm.window.id}", markup=False, highlight=False)
+    from driftsonde.core.cli.check import LINE
+
+    console = Console(emoji=False)
+    console.print(
+        f"{alarm.TYPE}  {alarm.monitor}, episode {alarm.episode}, window {clean(alarm.window.id, LINE)}", markup=False, highlight=False
+    )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     for title in ("column", "check", "said", "recomputed", "alarms from", "how", ""):
         table.add_column(title, justify="right" if title in ("said", "recomputed", "alarms from") else "left", overflow="fold")
@@ -100,17 +105,17 @@ def _show(alarm: Alarm, findings: list[Finding]) -> None:
         found = finding.recomputed
         mark = Text("differs", "bold red") if finding.wrong else Text("agrees", "green") if found else Text("not recomputed", "yellow")
         numbers = (f"{found.score:.6f}", f"{found.critical:.6f}") if found else ("", "")
-        table.add_row(Text(finding.column), finding.check, f"{finding.said:.6f}", *numbers, finding.how, mark)
+        table.add_row(Text(clean(finding.column)), finding.check, f"{finding.said:.6f}", *numbers, finding.how, mark)
     if findings:
         console.print(table)
     for finding in findings:
         for reason in finding.wrong:
-            console.print(f"  {finding.column} {finding.check}: {reason}", style="red", markup=False, highlight=False)
+            console.print(f"  {clean(finding.column)} {finding.check}: {clean(reason, LINE)}", style="red", markup=False, highlight=False)
     for why in dict.fromkeys(finding.why for finding in findings if finding.why):
         names = [f"{finding.column} {finding.check}" for finding in findings if finding.why == why]
         listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        console.print(f"  not recomputed: {listed}: {why}", style="yellow", markup=False, highlight=False)
-    console.print(_sentence(alarm, findings), markup=False, highlight=False)
+        console.print(f"  not recomputed: {clean(listed, LINE)}: {why}", style="yellow", markup=False, highlight=False)
+    console.print(clean(_sentence(alarm, findings), LINE), markup=False, highlight=False)
 
 
 def _sentence(alarm: Alarm, findings: list[Finding]) -> str:

@@ -32,7 +32,7 @@ class CsvReader:
     def __init__(
         self, name: str, reopen: Callable[[], IO[bytes]], wanted: Wanted, text: frozenset[str], numbers: frozenset[str], limits: Limits
     ) -> None:
-        self.bad_rows = 0
+        self.bad_rows = self.done = 0
         self._name, self._reopen, self._text, self._limits = name, reopen, text, limits
         first = _first_line(reopen(), name, limits.block_bytes)
         header, delimiter = _header(first, name)
@@ -96,7 +96,7 @@ class CsvReader:
             for batch in _gather(reader):
                 yield self._typed(batch)
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, begin: int = 0) -> Iterator[Chunk]:  # text has no row groups
         """Yield the blocks, parsed."""
         return map(BatchChunk, self.batches())
 

@@ -17,6 +17,7 @@ _MAX_SHIFT = 63
 _LONG_LIST = 15
 _DATA_HEADERS = {5: 2, 8: 4}  # fields of a page's header that describe data, version 1 and 2, and where each has the encoding
 _DICTIONARY = 2
+_CHECKSUM = 4  # field of a page's header
 
 
 class Chunk(NamedTuple):
@@ -50,6 +51,7 @@ class Page(NamedTuple):
         unpacked: bytes that it takes once decompressed.
         values: how many values it holds.
         encoding: number of their encoding.
+        checked: whether it carries a checksum.
     """
 
     dictionary: bool
@@ -57,6 +59,7 @@ class Page(NamedTuple):
     unpacked: int
     values: int
     encoding: int
+    checked: bool
 
 
 def row_groups(footer: bytes, size: int) -> list[RowGroup]:
@@ -91,8 +94,9 @@ def page_header(data: bytes) -> Page:
     """
     thrift = _Thrift(data)
     kind = unpacked = packed = -1
-    values, encoding = 0, -1
+    values, encoding, checked = 0, -1, False
     for field, type_ in thrift.fields():
+        checked |= (field, type_) == (_CHECKSUM, _I32)
         if field in _DATA_HEADERS and type_ == _STRUCT:
             values, encoding = thrift.numbers(1, _DATA_HEADERS[field])
         elif type_ == _I32 and field <= 3:
@@ -102,7 +106,7 @@ def page_header(data: bytes) -> Page:
             thrift.skip(type_)
     if min(kind, unpacked, packed, values) < 0:
         raise ValueError("not the header of a Parquet page")
-    return Page(kind == _DICTIONARY, thrift.at + packed, unpacked, values, encoding)
+    return Page(kind == _DICTIONARY, thrift.at + packed, unpacked, values, encoding, checked)
 
 
 def _row_group(thrift: _Thrift, size: int) -> RowGroup:

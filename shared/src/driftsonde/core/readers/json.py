@@ -31,7 +31,7 @@ class JsonReader:
 
     def __init__(self, name: str, stream: IO[bytes], wanted: Wanted, limits: Limits) -> None:
         self.names: set[str] = set()
-        self.bad_rows = 0
+        self.bad_rows = self.done = 0
         self._name, self._stream, self._wanted, self._limits = name, stream, wanted, limits
 
     def batches(self) -> Iterator[pa.RecordBatch]:
@@ -50,7 +50,7 @@ class JsonReader:
             raise too_large(self._name, f"has {len(self.names):,} columns or more", "max_columns", self._limits.max_columns, "write fewer")
         return table
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, begin: int = 0) -> Iterator[Chunk]:  # text has no row groups
         """Yield the blocks, parsed."""
         return map(BatchChunk, self.batches())
 

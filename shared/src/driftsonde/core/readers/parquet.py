@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator, Sequence
 
@@ -13,7 +14,7 @@ from driftsonde.core.errors import UnreadableObject
 from driftsonde.core.readers.chunks import BatchChunk, Chunk
 from driftsonde.core.readers.footer import row_groups
 from driftsonde.core.readers.limits import MIB, Limits, too_large
-from driftsonde.core.readers.room import Leaf, Room, leaves, room
+from driftsonde.core.readers.room import Leaf, Room, header, leaves, room
 from driftsonde.core.readers.source import RangeFile, Source, Span, coalesce
 from driftsonde.core.readers.table import Wanted
 
@@ -33,8 +34,8 @@ class ParquetReader:
     """Reads row group by row group."""
 
     def __init__(self, source: Source, wanted: Wanted, limits: Limits) -> None:
-        self.bad_rows = 0
-        self._name, self._size, self._limits = source.name, source.size, limits
+        self.bad_rows = self.done = 0
+        self._source, self._name, self._size, self._limits = source, source.name, source.size, limits
         self._file = RangeFile(source, block=_BUFFER)
         try:
             # One read-ahead block of the tail holds most footers.
@@ -59,6 +60,7 @@ class ParquetReader:
         self._check_expansion()
         # Dictionaries keep one copy of a repeated text: 157 MB instead of 8 GB for a file made to hurt.
         texts = [name for name, mine in self._leaves.items() if any(leaf.coded for _, leaf in mine)]
+        self._looked = False
         self._small = source.size <= _BUFFER  # then one read gets it all, and there is nothing to plan
         if not self._small:
             blocks = max(2, min(limits.prefetch_bytes // _BUFFER, 2 * len(self._columns)))
@@ -83,11 +85,11 @@ class ParquetReader:
                 yield batch
         self._check(rows)
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, begin: int = 0) -> Iterator[Chunk]:
         """Yield batches of small row groups, several at once, and large row groups column by column."""
-        rows = 0
-        for run in self._runs():
-            group = self._groups[run[0]]
+        rows = sum(group.rows for group in self._groups[:begin])
+        for run in self._runs(begin):
+            group, self.done = self._groups[run[0]], run[0]
             at_once = 0
             if not self._by_column(run):
                 self._plan(run, self._columns)
@@ -113,10 +115,10 @@ class ParquetReader:
         if rows != self._groups[group].rows:
             raise UnreadableObject(f"{self._name} holds {rows} rows of {name}, its footer says {self._groups[group].rows}")
 
-    def _runs(self) -> Iterator[list[int]]:
+    def _runs(self, begin: int) -> Iterator[list[int]]:
         """Put small row groups together: a look-up in the bins costs the same for few rows as for many."""
         run: list[int] = []
-        for number, group in enumerate(self._groups):
+        for number, group in enumerate(self._groups[begin:], begin):
             if run and (self._by_column([number]) or sum(self._groups[n].rows for n in run) + group.rows > self._limits.batch_rows):
                 yield run
                 run = []
@@ -162,7 +164,17 @@ class ParquetReader:
         fits = sum(stop - start for start, stop in spans) <= room
         ahead = fits and sum(stop - start for start, stop in (*spans, *following)) <= room
         self._file.plan(spans if fits else [], then=following if ahead else [])
+        if fits and spans and not self._looked:
+            self._look_for_checksum(groups, columns)
         return fits and bool(spans)
+
+    def _look_for_checksum(self, groups: list[int], columns: Sequence[str]) -> None:
+        """Note whether pages carry checksums, which Arrow verifies but says nothing of: the first page speaks for all."""
+        self._looked = True
+        number, place, _ = next(iter(self._chunks(groups, columns)))
+        chunk = self._groups[number].chunks[place]
+        with contextlib.suppress(ValueError):  # the decoder says what is wrong
+            self._source.verified |= header(self._file, chunk.start, chunk.stop).checked
 
     def _at_once(self, groups: list[int], columns: Sequence[str], *, skewed: bool = True, refuse: bool = True) -> int:
         """Return how many rows can be decoded together; 0 if not one can, and that is no reason to refuse the object."""

@@ -125,13 +125,18 @@ def _headers(file: RangeFile, chunk: Chunk) -> Iterator[Page]:
     """Yield the headers of the pages that are read of a chunk."""
     at, values = chunk.start, 0
     while at < chunk.stop and values < chunk.values:
-        page = _header(file, at, chunk.stop)
+        page = header(file, at, chunk.stop)
         yield page
         at += page.size
         values += 0 if page.dictionary else page.values
 
 
-def _header(file: RangeFile, at: int, stop: int) -> Page:
+def header(file: RangeFile, at: int, stop: int) -> Page:
+    """Return the header of the page that begins at `at`.
+
+    Raises:
+        ValueError: if there is none before `stop`.
+    """
     for size in _HEADS:
         file.seek(at)
         try:

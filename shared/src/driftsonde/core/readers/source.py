@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, cast
 
-from driftsonde.core.errors import RetryableError
+from driftsonde.core.errors import RetryableError, UnreadableObject
 from driftsonde.core.ports import ObjectStore
 from driftsonde.core.readers.limits import MIB
 
@@ -23,10 +24,15 @@ _READ_DEADLINE = 300.0
 
 
 class Source(Protocol):
-    """An object of known size whose ranges can be read, from a worker thread."""
+    """An object of known size whose ranges can be read, from a worker thread.
+
+    Attributes:
+        verified: whether what was read so far has been compared with a checksum.
+    """
 
     name: str
     size: int
+    verified: bool
 
     def read(self, start: int, stop: int) -> bytes:
         """Return bytes [start, stop).
@@ -47,7 +53,7 @@ class LocalSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self.size = path.stat().st_size
+        self.size, self.verified = path.stat().st_size, False
         self._path = path
 
     def read(self, start: int, stop: int) -> bytes:
@@ -66,22 +72,42 @@ class StoreSource:
 
     Args:
         first: its first bytes, if they are known; they are not asked for again.
+        md5: of all bytes, if it is known; it is compared when they were read in their order.
     """
 
     def __init__(
         self, store: ObjectStore, loop: asyncio.AbstractEventLoop, bucket: str, key: str, size: int, *,
-        version: str | None = None, etag: str | None = None, first: bytes = b"",
+        version: str | None = None, etag: str | None = None, first: bytes = b"", md5: str | None = None,
     ) -> None:  # fmt: skip
-        self._first = first
+        self._first, self._md5, self.verified = first, md5, False
+        self._hashed, self._hash = 0, hashlib.md5(usedforsecurity=False)
         self.name, self.size = f"s3://{bucket}/{key}", size
         self._store, self._loop = store, loop
         self._bucket, self._key, self._version, self._etag = bucket, key, version, etag
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return bytes [start, stop)."""
-        if stop <= len(self._first):
-            return self._first[start:stop]
-        return self.start([(start, stop)])()[0]
+        """Return bytes [start, stop).
+
+        Raises:
+            UnreadableObject: `checksum`, at the last of all bytes.
+        """
+        data = self._first[start:stop] if stop <= len(self._first) else self.start([(start, stop)])()[0]
+        if self._md5 is not None:
+            self._check(start, data)
+        return data
+
+    def _check(self, start: int, data: bytes) -> None:
+        """Add what was read in order to the checksum; a reader that begins anew begins a new one."""
+        if start == 0:
+            self._hashed, self._hash = 0, hashlib.md5(usedforsecurity=False)
+        if start != self._hashed:
+            return
+        self._hash.update(data)
+        self._hashed += len(data)
+        if self._hashed == self.size:
+            if self._hash.hexdigest() != self._md5:
+                raise UnreadableObject(f"{self.name} is not what was stored: its MD5 is not {self._md5}", reason="checksum")
+            self.verified = True
 
     def start(self, spans: Sequence[Span]) -> Callable[[], list[bytes]]:
         """Begin to read several ranges, a few at a time."""

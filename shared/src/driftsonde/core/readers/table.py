@@ -30,10 +30,12 @@ class TableReader(Protocol):
     Attributes:
         names: every column name met so far, wanted or not.
         bad_rows: rows that could not be parsed, so far.
+        done: row groups that came before the chunk at hand; 0 in formats that have none.
     """
 
     names: set[str]
     bad_rows: int
+    done: int
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Yield the wanted columns, batch by batch; a column's type may differ from batch to batch.
@@ -43,10 +45,13 @@ class TableReader(Protocol):
         """
         ...
 
-    def chunks(self) -> Iterator[Chunk]:
+    def chunks(self, begin: int = 0) -> Iterator[Chunk]:
         """Yield the same rows for counting: columns that take much room are decoded one at a time, each time they are asked for.
 
         A chunk must be done with when the next one is asked for.
+
+        Args:
+            begin: row groups to leave out.
 
         Raises:
             UnreadableObject: if the bytes are not what they should be.

@@ -66,8 +66,10 @@ class Database:
     def __init__(self, url: str, *, replicas: int = 1) -> None:
         try:
             parsed = make_url(url)
-        except ArgumentError as exc:
-            raise ConfigError("database_url: not a URL; expected sqlite:///path or postgresql://user@host/db") from exc
+        except (ArgumentError, ValueError):  # not chained: both repeat parts of the URL
+            raise ConfigError("database_url: not a URL; expected sqlite:///path or postgresql://user@host/db") from None
+        if "@" in (parsed.host or ""):  # what follows the first @ of a password; the driver's error would name it as the host
+            raise ConfigError("database_url: more than one @; write @ in a user or password as %40")
         self._puts: dict[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]], Any] = {}
         self.is_sqlite = parsed.get_backend_name() == "sqlite"
         if self.is_sqlite:
@@ -77,7 +79,9 @@ class Database:
                 Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
             self.engine = _sqlite_engine(url)
         elif parsed.get_backend_name() == "postgresql":
-            self.engine = create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=8, max_overflow=8, pool_pre_ping=True)
+            self.engine = create_engine(
+                parsed.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_size=8, max_overflow=8, pool_pre_ping=True
+            )
         else:
             raise ConfigError(f"database_url: {parsed.get_backend_name()!r} is not supported; use sqlite or postgresql")
 
@@ -214,7 +218,9 @@ class Database:
 
 
 def _sqlite_engine(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _BUSY_SECONDS})
+    engine = create_engine(
+        url, hide_parameters=True, connect_args={"check_same_thread": False, "isolation_level": None, "timeout": _BUSY_SECONDS}
+    )
 
     @event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:

@@ -28,6 +28,7 @@ _TOO_EARLY: Final = frozenset({408, 425, 429})
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _6TO4 = ipaddress.IPv6Network("2002::/16")
+_DOCUMENTATION = ipaddress.IPv6Network("3fff::/20")  # reserved in 2024; Python learns of it in 3.14
 # Azure's metadata address is public by its number.
 _METADATA = frozenset({ipaddress.IPv4Address("168.63.129.16")})
 
@@ -83,7 +84,7 @@ def is_public(address: str) -> bool:
             return False
         if ip in _NAT64:  # how IPv6-only networks reach IPv4; public when what it carries is
             return is_public(str(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)))
-        return ip in _GLOBAL_V6 and ip.is_global and ip not in _6TO4
+        return ip in _GLOBAL_V6 and ip.is_global and ip not in _6TO4 and ip not in _DOCUMENTATION
     return ip.is_global and not ip.is_multicast and not ip.is_reserved and ip not in _METADATA
 
 
@@ -165,11 +166,12 @@ def _usable(url: str, key: str, allow_private: bool) -> httpx.URL:
         raise ConfigError(f"{key}: the URL holds characters that a URL cannot")
     try:
         parsed = httpx.URL(url)
+        host = parsed.host  # decoded here, where a wrong xn-- label is found
     except (httpx.InvalidURL, ValueError):
         raise ConfigError(f"{key}: the file does not hold a URL") from None
     if parsed.scheme != "https" and not (allow_private and parsed.scheme == "http"):
         raise ConfigError(f"{key}: the URL must begin with https://")
-    if not parsed.host or parsed.userinfo:
+    if not host or parsed.userinfo:
         raise ConfigError(f"{key}: the URL must name a host, and neither user nor password")
     if parsed.port is not None and not 0 < parsed.port < 65_536:
         raise ConfigError(f"{key}: the URL's port must be between 1 and 65535")

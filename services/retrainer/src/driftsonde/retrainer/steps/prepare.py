@@ -52,7 +52,7 @@ class _Drops:
     def __enter__(self) -> _Drops:
         self._thread.start()
         self._context = aws_client("s3")
-        self._objects = S3Objects(self._run(self._context.__aenter__()))
+        self._objects = S3Objects(self._run(self._context.__aenter__()), owners=self._manifest.get("owners"))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,1 @@
+"""One file for each threat of the threat model: what is promised, and that it holds."""
