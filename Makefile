@@ -25,7 +25,7 @@ demo: $(VENV)/.demo .tools/ministack/.done ## Watch drops become verdicts, a ret
 	@$(BIN)/driftsonde demo $(if $(KEEP),--keep)
 
 test: setup ## Run the whole test suite
-	@printf '→ run the tests …\n'; $(BIN)/python -m pytest
+	@printf '→ run the tests …\n'; $(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: setup lint types imports docs-check test fault-quick ## Everything that CI runs
 

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,3 +78,11 @@ def _wait(endpoint: str, process: subprocess.Popen[bytes]) -> None:
         else:
             return
     raise AssertionError(f"{endpoint} did not answer")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Have what hostile names printed be text that one process can send to another."""
+    report = yield
+    report.sections = [(title, text.encode(errors="replace").decode()) for title, text in report.sections]
+    return report

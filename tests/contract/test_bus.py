@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 from driftsonde.core.bus import NatsBus, connect_bus
 from driftsonde.core.errors import ConfigError
 from driftsonde.core.events import PREFIX
+from driftsonde.core.lifecycle import Health
 from driftsonde.core.local.stack import free_port
 from driftsonde.core.testing.bus_contract import BusContract, Recorder, RunningBus, resolved, wait_until
 from driftsonde.core.testing.fakes import MemoryBus
@@ -24,20 +27,18 @@ class Server:
     """A real nats-server that can be killed and started again."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self._config = folder / "nats.json"
-        self._config.write_text(
-            json.dumps({"listen": f"127.0.0.1:{self.port}", "jetstream": {"store_dir": str(folder / "js"), "sync_interval": "always"}})
-        )
+        self.port, self._folder = free_port(), folder
         self.start()
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        program = Path(sys.executable).parent / "nats-server"
-        self._process = subprocess.Popen([program, "-c", self._config], stderr=subprocess.DEVNULL)
+    def start(self, **more: Any) -> None:
+        program, config = Path(sys.executable).parent / "nats-server", self._folder / "nats.json"
+        stored = {"store_dir": str(self._folder / "js"), "sync_interval": "always"}
+        config.write_text(json.dumps({"listen": f"127.0.0.1:{self.port}", "jetstream": stored, **more}))
+        self._process = subprocess.Popen([program, "-c", config], stderr=subprocess.DEVNULL)
         time.sleep(0.5)
 
     def kill(self) -> None:
@@ -126,6 +127,26 @@ class TestNatsBus(BusContract):
         async with bus.running():
             await wait_until(lambda: bool(handler.seen))
         assert handler.episodes == [1]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nats-py leaves the connection open that was refused
+async def test_wrong_credentials_are_told_and_tried_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("driftsonde.core.bus.nats._LOOK_SECONDS", 0.2)
+    server.kill()
+    server.start(authorization={"user": "me", "password": "right"})
+    health = Health()
+    health.started()
+    bus = NatsBus(f"nats://me:wrong@127.0.0.1:{server.port}", health=health)
+    running = bus.running()
+    entering = asyncio.create_task(running.__aenter__())
+    await wait_until(lambda: any("Authorization" in trouble for trouble in health.problems()))
+    assert not entering.done()
+    server.kill()
+    server.start(authorization={"user": "me", "password": "wrong"})
+    await asyncio.wait_for(entering, 10)
+    await bus.publish(resolved(1))
+    await running.__aexit__(None, None, None)
+    gc.collect()  # here, where its warning is ignored
 
 
 async def read_dead_letters(url: str) -> list[dict[str, Any]]:

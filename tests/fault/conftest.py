@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,3 +70,13 @@ def tcp() -> Iterator[Callable[[int | str], TcpProxy]]:
     yield make
     for proxy in made:
         proxy.close()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note what was seen of a test as soon as it is over: a campaign that is cut off has seen something all the same."""
+    path = os.environ.get("DRIFTSONDE_FAULT_REPORT")
+    if path and (report.when == "call" or report.outcome != "passed"):
+        file, _, test = report.nodeid.partition("::")
+        line = {"file": Path(file).name, "test": test, "outcome": report.outcome, "seconds": round(report.duration, 1)}
+        with Path(path).open("a") as notes:
+            notes.write(json.dumps(line) + "\n")

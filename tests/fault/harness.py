@@ -42,7 +42,7 @@ from driftsonde.core.local.stack import ACCOUNT, REGION, find_program, free_port
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ROWS = 300
 COUNTED = frozenset({"counted", "empty", "too_late"})
-IGNORED = frozenset({"gone", "superseded", "retracted"})
+IGNORED = frozenset({"gone", "superseded", "retracted", "learned"})
 
 
 def rows(seed: int, shift: float = 0.0, count: int = ROWS) -> pa.Table:
@@ -289,7 +289,7 @@ class Rig:
     def _rest(self) -> dict[str, Callable[[], bool]]:
         return {
             "an empty queue": lambda: self.depth() == 0,
-            "no pending drop": lambda: "pending" not in self.outcomes(),
+            "no pending drop": lambda: not {"pending", "damaged"} & self.outcomes().keys(),
             "all windows judged": lambda: self.query("select count(*) from dirty") == [(0,)],
             "all events published": lambda: self.query("select count(*) from outbox where published_at is null") == [(0,)],
         }

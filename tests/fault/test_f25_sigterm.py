@@ -18,16 +18,17 @@ STOPS = int(os.environ.get("DRIFTSONDE_FAULT_STOPS", "6"))
 
 def test_every_stop_is_clean(make_rig: MakeRig) -> None:
     chance = random.Random(25)
-    rig = make_rig(replicas=1).start()
-    for number in range(STOPS):
+    rig = make_rig().start()
+    for number in range(-(-STOPS // len(rig.ports))):
         rig.drop(f"{number}a.parquet", parquet(rows(number)))
         rig.drop(f"{number}b.parquet", parquet(rows(number, count=20_000)))
         time.sleep(chance.uniform(0.0, 0.5))
-        if number % 3 == 0:
-            rig.processes["detector0"].terminate()
+        for _ in range(2 if number % 3 == 0 else 1):
+            for name in rig.ports:
+                rig.processes[name].terminate()
             time.sleep(0.05)
         began = time.monotonic()
-        assert rig.terminate() == 0, rig.log()[-2000:]
+        assert {rig.processes[name].wait(25) for name in rig.ports} == {0}, rig.log()[-2000:]
         assert time.monotonic() - began < 25
         rig.start()
     rig.settled()

@@ -28,7 +28,7 @@ def reference(tmp_path: Path) -> Path:
 
 def test_help_names_every_command() -> None:
     shown = driftsonde("--help").stdout
-    commands = "init check backtest budget verify baseline config up demo status detector retrainer notifier"
+    commands = "init check backtest budget verify baseline monitors config up demo status detector retrainer notifier"
     for command in commands.split():
         assert command in shown
 

@@ -77,6 +77,11 @@ def test_minimal_file_has_the_documented_defaults() -> None:
     assert (monitor.baseline.uri, monitor.baseline.bins, monitor.baseline.max_categories) == ("s3://acme-ml/ref.parquet", 256, 30)
 
 
+def test_baseline_may_be_learned_from_so_many_drops() -> None:
+    config = parse_config(changed("monitors.0.baseline", {"learn": 30}), source="x")
+    assert (config.monitors[0].baseline.uri, config.monitors[0].baseline.learn) == (None, 30)
+
+
 def test_full_file_is_read_as_written() -> None:
     config = parse_config(FULL, source="x")
     monitor = config.monitor("churn")
@@ -126,6 +131,10 @@ def test_backtest_of_another_form_is_refused(text: str) -> None:
         ("monitors.0.baseline.bins", 15),
         ("monitors.0.baseline.bins", "many"),
         ("monitors.0.baseline.max_categories", 1),
+        ("monitors.0.baseline", {}),
+        ("monitors.0.baseline", {"uri": "s3://acme-ml/ref.parquet", "learn": 30}),
+        ("monitors.0.baseline.learn", 0),
+        ("monitors.0.baseline.learn", 10_001),
         ("monitors.0.format", "xlsx"),
         ("monitors.0.columns.only", 7),
         ("monitors.0.policy.alpha", 0.3),

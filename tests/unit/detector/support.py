@@ -114,7 +114,7 @@ class Rig:
         self.pending = Pending(
             self.database, self.config, self.ingest, self.queue.dead_letter, self.metrics, self.clock, slots=4, changed=lambda: None
         )
-        self.builder = Builder(self.database, self.outbox, self.objects, self.config, self.clock, self.health)
+        self.builder = Builder(self.database, self.outbox, self.objects, self.config, self.metrics, self.clock, self.health, Limits())
         self.evaluate = Evaluate(self.database, self.outbox, self.clock)
         self.judge = Judge(self.database, self.evaluate, self.ledger, self.config, self.metrics, self.clock)
         self.timeline = Timeline(self.database, self.builder)

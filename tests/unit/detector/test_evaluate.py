@@ -168,7 +168,7 @@ async def test_part_that_cannot_be_read_has_its_object_read_again(make_rig: Make
         store.mark_dirty(rig.database, connection, "churn", [row["id"] for row in rig.select("window")], rig.clock.now())
     await rig.judge.sweep()
     assert rig.counted("damaged_parts_total") == 1
-    assert [row["outcome"] for row in rig.select("object") if row["key"] == "in/a"] == ["pending"]
+    assert [row["outcome"] for row in rig.select("object") if row["key"] == "in/a"] == ["damaged"]
     assert await rig.pending.take() == 1
     await rig.judge.sweep()
     assert sorted(rig.select("part"), key=str) == sorted(before, key=str)

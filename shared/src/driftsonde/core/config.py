@@ -124,9 +124,15 @@ Window = Annotated[ObjectWindow | RowsWindow | TimeWindow, Field(discriminator="
 
 
 class BaselineBuild(Section):
-    """How a baseline is built from its objects."""
+    """What a baseline is built from, and how."""
 
-    uri: S3Uri
+    uri: S3Uri | None = Field(None, description="Accepted data, or a file made by `driftsonde baseline build`.")
+    learn: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="In place of `uri`: learn it from so many drops, the first that can be read; they are not judged.",
+    )
     bins: int = Field(256, ge=16, le=4096)
     max_categories: int = Field(30, ge=2, le=1000)
     backtest: str | None = Field(None, description="Calibrate thresholds on the baseline's own windows: a number of windows, or COLUMN:1d.")
@@ -137,6 +143,12 @@ class BaselineBuild(Section):
         if text is not None:
             parse_backtest(text)
         return text
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> BaselineBuild:
+        if (self.uri is None) == (self.learn is None):
+            raise ValueError("expected either uri (s3://...) or learn (a number of drops)")
+        return self
 
 
 class RetrainPolicy(Section):
@@ -292,7 +304,7 @@ class Config(Section):
         return self
 
     def _buckets(self) -> set[str]:
-        uris = [uri for monitor in self.monitors for uri in (monitor.drops, monitor.baseline.uri)]
+        uris = [uri for monitor in self.monitors for uri in (monitor.drops, monitor.baseline.uri) if uri]
         uris += [recipe.output for recipe in self.recipes.values()]
         champions = [recipe.champion for recipe in self.recipes.values() if recipe.champion]
         uris += [uri for champion in champions for uri in (champion.model, champion.encoding)]

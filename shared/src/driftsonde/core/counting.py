@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +17,10 @@ from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.readers import Format, Limits, Source, TableReader, open_table
 from driftsonde.core.readers.ahead import ahead
 from driftsonde.core.readers.chunks import BatchChunk, Chunk
-from driftsonde.core.sketch.codec import decode_table, encode_table
+from driftsonde.core.sketch.codec import SketchError, decode_table, encode_table
 from driftsonde.core.sketch.table import TableSketch
+
+T = TypeVar("T")
 
 _AHEAD_FROM = 250_000  # rows; a thread is started for each such chunk
 
@@ -63,11 +67,10 @@ def count_object(
     limits = limits or Limits()
     reader = open_watched(baseline, source, form=form, limits=limits)
     checkpoint = checkpoint or NoCheckpoint()
-    begin, data = checkpoint.load() or (0, b"")
-    sketch = decode_table(data, baseline.layout) if begin else baseline.empty_sketch()
+    begin, sketch = _resumed(checkpoint, lambda data: decode_table(data, baseline.layout), baseline.empty_sketch())
     for chunk in limits.in_time(reader.chunks(begin), source.name, source.size):
         if reader.done > begin:
-            checkpoint.reached(reader.done, lambda: encode_table(sketch))
+            checkpoint.reached(reader.done, partial(encode_table, sketch))
         count_chunk(baseline, chunk, sketch)
     return _finish(baseline, sketch, reader)
 
@@ -111,9 +114,9 @@ def unique(names: Sequence[str]) -> Sequence[str]:
 
 def count_by_time(
     baseline: FrozenBaseline, source: Source, column: str, split: Callable[[NDArray[np.int64]], NDArray[np.int64]], *,
-    form: Format = "auto", limits: Limits | None = None,
+    form: Format = "auto", limits: Limits | None = None, checkpoint: Checkpoint | None = None,
 ) -> tuple[dict[int, TableSketch], int, int]:  # fmt: skip
-    """Count an object's rows into time windows.
+    """Count an object's rows into time windows, or what a checkpoint does not hold of them.
 
     Args:
         column: the time column.
@@ -124,9 +127,13 @@ def count_by_time(
     """
     limits = limits or Limits()
     reader = open_watched(baseline, source, extra=frozenset({column}), form=form, limits=limits)
-    windows: dict[int, TableSketch] = {}
-    latest, invalid = -1, 0
-    for chunk in limits.in_time(reader.chunks(), source.name, source.size):
+    checkpoint = checkpoint or NoCheckpoint()
+    nothing: tuple[dict[int, TableSketch], int, int] = ({}, -1, 0)
+    begin, (windows, latest, invalid) = _resumed(checkpoint, partial(_unpacked, baseline), nothing)
+    split(np.array(sorted(windows), dtype=np.int64))  # the windows that were begun count among those that it admits
+    for chunk in limits.in_time(reader.chunks(begin), source.name, source.size):
+        if reader.done > begin:
+            checkpoint.reached(reader.done, partial(_packed, windows, latest, invalid))
         if column not in chunk.names:
             invalid += chunk.rows
             continue
@@ -142,6 +149,32 @@ def count_by_time(
     elif reader.bad_rows and not invalid:
         raise UnreadableObject(f"{source.name}: none of its {reader.bad_rows} rows can be parsed", reason="bad_rows")
     return windows, latest, invalid
+
+
+def _resumed(checkpoint: Checkpoint, decode: Callable[[bytes], T], nothing: T) -> tuple[int, T]:
+    """Return how many row groups are counted, and what they gave."""
+    found = checkpoint.load()
+    if found is None:
+        return 0, nothing
+    try:
+        return found[0], decode(found[1])
+    except (SketchError, ValueError, KeyError):  # another version stored it
+        return 0, nothing
+
+
+def _packed(windows: Mapping[int, TableSketch], latest: int, invalid: int) -> bytes:
+    encoded = {start: encode_table(sketch) for start, sketch in windows.items()}
+    head = {"latest": latest, "invalid": invalid, "sizes": [[start, len(data)] for start, data in encoded.items()]}
+    return json.dumps(head).encode() + b"\n" + b"".join(encoded.values())
+
+
+def _unpacked(baseline: FrozenBaseline, data: bytes) -> tuple[dict[int, TableSketch], int, int]:
+    line, _, rest = data.partition(b"\n")
+    head, windows, begin = json.loads(line), {}, 0
+    for start, size in head["sizes"]:
+        windows[start] = decode_table(rest[begin : begin + size], baseline.layout)
+        begin += size
+    return windows, head["latest"], head["invalid"]
 
 
 def _count_windows(baseline: FrozenBaseline, chunk: Chunk, index: NDArray[np.int64], windows: dict[int, TableSketch]) -> None:

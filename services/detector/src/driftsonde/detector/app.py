@@ -32,6 +32,7 @@ from driftsonde.detector.ledger import Ledger
 from driftsonde.detector.metrics import DetectorMetrics
 from driftsonde.detector.pending import Pending
 from driftsonde.detector.readapi import routes
+from driftsonde.detector.retention import Retention
 from driftsonde.detector.settings import DetectorSettings
 from driftsonde.detector.timeline import TYPES, Timeline
 
@@ -63,7 +64,8 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
         intake = Intake(
             config.monitors, ingest, queue.dead_letter, metrics, slots=settings.slots, changed=changed.set, put_off=pending.put_off
         )
-        builder = Builder(database, outbox, objects, config, clock, health)
+        retention = Retention(database, config, clock, keep_parts=settings.keep_parts, keep_windows=settings.keep_windows)
+        builder = Builder(database, outbox, objects, config, metrics, clock, health, settings.limits)
         judge = Judge(database, Evaluate(database, outbox, clock), ledger, config, metrics, clock)
         bus.subscribe("detector", TYPES, Timeline(database, builder).handle)
         relay = Relay(
@@ -82,7 +84,7 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
             group.create_task(pending.run(stop, health))
             group.create_task(_speak(bus, relay, stop))
             group.create_task(watch_stalls(stop, metrics.stall.set))
-            group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox), stop))
+            group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox, retention), stop))
             health.started()
             group.create_task(asyncio.to_thread(import_module, "scipy.special"))  # needed at the first verdict, not to be ready
             gc.freeze()  # what is loaded now stays: walking through it would stop the event loop for a tenth of a second
@@ -115,8 +117,9 @@ async def _speak(bus: NatsBus, relay: Relay, stop: asyncio.Event) -> None:
             await relay.run(stop)
 
 
-async def _tidy(database: Database, outbox: Outbox) -> None:
+async def _tidy(database: Database, outbox: Outbox, retention: Retention) -> None:
     try:
         await database.run(outbox.forget_old)
+        await retention.tidy()
     except RetryableError as exc:
         log.warning("cannot tidy up", error=str(exc))

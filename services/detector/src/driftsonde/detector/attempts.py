@@ -50,7 +50,7 @@ class Attempts:
                 yield
             return
         # Stored once it is our turn: what only waits when a process dies is innocent.
-        before = await self._database.look(_count, drop)
+        before = await self._database.look(deaths_of, drop)
         if before >= DEATHS:
             raise UnreadableObject(f"{drop.uri}: {before} processes died while they read it", reason="crash")
         async with self._room.alone() if before else self._room.together():
@@ -85,8 +85,8 @@ class Attempts:
         connection.execute(table.delete().where(table.c.at < self._clock.now() - _KEPT))
 
 
-def _count(connection: Connection, drop: Drop) -> int:
-    """Return how many attempts are stored of a drop."""
+def deaths_of(connection: Connection, drop: Drop) -> int:
+    """Return how many deaths are stored of a drop."""
     table = store.attempt
     count: int | None = connection.scalar(select(table.c.count).where(*(table.c[name] == value for name, value in _key(drop).items())))
     return count or 0

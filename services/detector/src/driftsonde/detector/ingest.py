@@ -19,6 +19,7 @@ from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
 from driftsonde.detector.attempts import Attempts
 from driftsonde.detector.baselines import Baselines
+from driftsonde.detector.checkpoints import FROM_BYTES, StoredCheckpoint, forget
 from driftsonde.detector.committer import Committer
 from driftsonde.detector.ledger import Committed, Ledger, object_row, order_of, standing
 from driftsonde.detector.measure import Measured, measure, whole_window
@@ -91,6 +92,8 @@ class Ingest:
             return await self._database.run(self._ledger.note_gone, monitor, drop, exc.reason)
         with self._metrics.stage.labels("commit").time():
             committed = await self._committer.run(self._ledger.commit, monitor, drop, measured)
+        if info.size >= FROM_BYTES:
+            await self._database.run(forget, monitor.name, drop)
         self._count(info, measured, committed)
         return committed.outcome
 
@@ -112,9 +115,13 @@ class Ingest:
         total: Measured | None = None
         for version in sorted(needed):
             baseline = await self._baselines.get(monitor.name, version)
+            checkpoint = None
+            if info.size >= FROM_BYTES:
+                checkpoint = StoredCheckpoint(self._database, self._clock, monitor, drop, info, version)
             measured = await measure(
-                self._objects, asyncio.get_running_loop(), monitor, drop, info, first, baseline, version, self._clock.now(), self._limits
-            )
+                self._objects, asyncio.get_running_loop(), monitor, drop, info, first, baseline, version, self._clock.now(), self._limits,
+                checkpoint,
+            )  # fmt: skip
             kept = {window: sketch for window, sketch in measured.windows.items() if versions.get(window, current) == version}
             total = measured.only(kept) if total is None else total.plus(kept, version)
         assert total is not None

@@ -69,10 +69,10 @@ class Judge:
                 self._metrics.failures.inc()
 
     async def _read_again(self, monitor: Monitor, damaged: DamagedPart) -> None:
-        log.error("stored part cannot be read; its object is read again", monitor=monitor.name, part=str(damaged))
+        log.error("stored part cannot be read; what it was counted from is read again", monitor=monitor.name, part=str(damaged))
         self._metrics.damaged.inc()
         try:
-            await self._database.run(self._ledger.read_again, monitor, damaged.bucket, damaged.key)
+            await self._database.run(self._ledger.read_again, monitor, damaged)
         except RetryableError as exc:
             log.warning("cannot judge now", monitor=monitor.name, error=str(exc))
 

@@ -45,11 +45,11 @@ class JudgedWindow:
 
 
 class DamagedPart(Exception):
-    """A stored part that cannot be read: the object that it was counted from has to be read again."""
+    """A stored part that cannot be read; without a key if it is that of all objects of a window."""
 
-    def __init__(self, bucket: str, key: str, detail: str) -> None:
-        super().__init__(f"s3://{bucket}/{key} in window {detail}")
-        self.bucket, self.key = bucket, key
+    def __init__(self, window: str, bucket: str, key: str, detail: str) -> None:
+        super().__init__(f"{f's3://{bucket}/{key}' if key else 'all objects'} in window {window}: {detail}")
+        self.window, self.bucket, self.key = window, bucket, key
 
 
 class Pass:
@@ -135,15 +135,16 @@ class Pass:
             )
         )
         found: dict[str, TableSketch] = {}
-        for row in rows:
-            try:
-                part = decode_table(row.sketch, layout)
-            except SketchError as exc:
-                raise DamagedPart(row.bucket, row.key, f"{row.window}: {exc}") from exc
-            if row.window in found:
-                found[row.window] += part
-            else:
-                found[row.window] = part
+        with rows:  # one that is left open would have its connection see the past: SQLite keeps the snapshot of what is still read
+            for row in rows:
+                try:
+                    part = decode_table(row.sketch, layout)
+                except SketchError as exc:
+                    raise DamagedPart(row.window, row.bucket, row.key, str(exc)) from exc
+                if row.window in found:
+                    found[row.window] += part
+                else:
+                    found[row.window] = part
         self._sketches |= {name: found.get(name) for name in wanted}
         while len(self._sketches) > self.parameters.lookback + 2 * _AT_ONCE:
             self._sketches.popitem(last=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, case, or_, select
+from sqlalchemy import Connection, Row, and_, bindparam, case, or_, select
 
 from driftsonde.core.config import Monitor, RowsWindow, TimeWindow
 from driftsonde.core.drops import Drop, compare_sequencers
@@ -23,10 +23,13 @@ from driftsonde.core.sketch.codec import encode_table
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox
 from driftsonde.detector import store
+from driftsonde.detector.judging import DamagedPart
 from driftsonde.detector.measure import Measured
 from driftsonde.detector.windows import Windows
 
-LOOK_AGAIN: Final = frozenset({"pending", *UnreadableObject.REASONS})
+PENDING: Final = ("pending", "damaged")
+"""Outcomes of what is to be read: not yet at all, or once more because a stored part of it cannot be read."""
+LOOK_AGAIN: Final = frozenset({*PENDING, *UnreadableObject.REASONS})
 """Outcomes after which the same event is taken again: what was pending has its baseline, a dead letter was replayed on purpose."""
 
 # Made once: making a statement takes longer than running it.
@@ -78,7 +81,8 @@ class Ledger:
             return Committed(known)  # another replica was faster
         first_seen = min(row.first_seen, drop.event_time) if row is not None else drop.event_time
         sketches, before = self._windows.named(connection, monitor, measured, row), store.window_ids(row)
-        final = self._windows.final(connection, monitor, {*before, *sketches})
+        restored = before if row is not None and row.outcome == "damaged" and order_of(row, drop) == 0 else ()
+        final = self._windows.final(connection, monitor, {*before, *sketches}, restored=restored)
         wanted = {name: sketch for name, sketch in sketches.items() if name not in final}
         versions = self._windows.take(connection, monitor, drop, measured, wanted, first_seen)
         self._remove_parts(connection, monitor.name, drop, keep=final)
@@ -103,7 +107,7 @@ class Ledger:
         row = self._hold(connection, monitor.name, drop)
         if row is not None and (known := standing(row, drop)):
             return known
-        if row is not None and row.outcome == "pending" and order_of(row, drop) == 0:
+        if row is not None and row.outcome in PENDING and order_of(row, drop) == 0:
             return "duplicate"
         first_seen = min(row.first_seen, drop.event_time) if row is not None else drop.event_time
         self._write_object(connection, monitor.name, drop, first_seen, "pending", 0, store.window_ids(row))
@@ -141,16 +145,18 @@ class Ledger:
         store.mark_dirty(self._database, connection, monitor.name, before - final, self._clock.now())
         return outcome
 
-    def read_again(self, connection: Connection, monitor: Monitor, bucket: str, key: str) -> None:
-        """Take an object's parts away, and have it read once more: what was stored of it is damaged."""
-        row = self._hold(connection, monitor.name, drop := Drop("created", bucket, key, self._clock.now()))
-        if row is None:
-            return
-        self._remove_parts(connection, monitor.name, drop, keep=())
+    def read_again(self, connection: Connection, monitor: Monitor, damaged: DamagedPart) -> None:
+        """Take a part away that cannot be read, and have the objects that it was counted from read once more."""
+        part, window = store.part, store.window
+        here = (part.c.monitor == monitor.name, part.c.window == damaged.window)
+        connection.execute(part.delete().where(*here, part.c.bucket == damaged.bucket, part.c.key == damaged.key))
+        connection.execute(window.update().where(window.c.monitor == monitor.name, window.c.id == damaged.window).values(compacted=False))
         table = store.object_
-        here = (table.c.monitor == monitor.name, table.c.bucket == bucket, table.c.key == key)
-        connection.execute(table.update().where(*here).values(outcome="pending"))
-        store.mark_dirty(self._database, connection, monitor.name, store.window_ids(row), self._clock.now())
+        one = and_(table.c.bucket == damaged.bucket, table.c.key == damaged.key)
+        every = table.c.windows.contains(json.dumps(damaged.window), autoescape=True)
+        mine = (table.c.monitor == monitor.name, table.c.outcome != "pending", one if damaged.key else every)
+        connection.execute(table.update().where(*mine).values(outcome="damaged"))
+        store.mark_dirty(self._database, connection, monitor.name, [damaged.window], self._clock.now())
 
     def _hold(self, connection: Connection, monitor: str, drop: Drop) -> Row[Any] | None:
         """Lock an object, also one that is not known yet, and return its row."""

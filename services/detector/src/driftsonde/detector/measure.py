@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from driftsonde.core.config import Monitor, TimeWindow
-from driftsonde.core.counting import count_by_time, count_object
+from driftsonde.core.counting import Checkpoint, count_by_time, count_object
 from driftsonde.core.drops import Drop
 from driftsonde.core.errors import UnreadableObject
 from driftsonde.core.monitoring.baseline import FrozenBaseline
@@ -76,7 +76,7 @@ def whole_window(monitor: Monitor, drop: Drop) -> str:
 
 async def measure(
     objects: ObjectStore, loop: asyncio.AbstractEventLoop, monitor: Monitor, drop: Drop, info: ObjectInfo, first: bytes,
-    baseline: FrozenBaseline, version: int, now: datetime, limits: Limits,
+    baseline: FrozenBaseline, version: int, now: datetime, limits: Limits, checkpoint: Checkpoint | None,
 ) -> Measured:  # fmt: skip
     """Read a drop and count it over a baseline's bins.
 
@@ -89,9 +89,9 @@ async def measure(
     etag = None if drop.version else info.etag
     source = StoreSource(objects, loop, drop.bucket, drop.key, info.size, version=drop.version, etag=etag, first=first, md5=info.md5)
     if isinstance(monitor.window, TimeWindow):
-        measured = await asyncio.to_thread(_by_time, monitor, monitor.window, source, baseline, version, now, limits)
+        measured = await asyncio.to_thread(_by_time, monitor, monitor.window, source, baseline, version, now, limits, checkpoint)
     else:
-        sketch = await asyncio.to_thread(count_object, baseline, source, form=monitor.format, limits=limits)
+        sketch = await asyncio.to_thread(count_object, baseline, source, form=monitor.format, limits=limits, checkpoint=checkpoint)
         measured = Measured({whole_window(monitor, drop): sketch}, version, sketch.rows)
     measured = replace(measured, verified=source.verified)
     bad = sum(sketch.bad_rows for sketch in measured.windows.values())
@@ -102,8 +102,9 @@ async def measure(
 
 
 def _by_time(
-    monitor: Monitor, window: TimeWindow, source: StoreSource, baseline: FrozenBaseline, version: int, now: datetime, limits: Limits
-) -> Measured:
+    monitor: Monitor, window: TimeWindow, source: StoreSource, baseline: FrozenBaseline, version: int, now: datetime, limits: Limits,
+    checkpoint: Checkpoint | None,
+) -> Measured:  # fmt: skip
     latest_allowed = (now + MAX_FUTURE - _EPOCH) // _MICRO
     seen: set[int] = set()
 
@@ -115,7 +116,9 @@ def _by_time(
                 seen.add(start)
         return np.where(np.isin(index, list(seen)), index, NO_TIME)
 
-    counted, latest, invalid = count_by_time(baseline, source, window.column, split, form=monitor.format, limits=limits)
+    counted, latest, invalid = count_by_time(
+        baseline, source, window.column, split, form=monitor.format, limits=limits, checkpoint=checkpoint
+    )
     rows = sum(sketch.rows for sketch in counted.values())
     if invalid and not rows:
         raise UnreadableObject(f"{source.name}: no row has a usable time in column {window.column!r}", reason="bad_rows")

@@ -6,7 +6,7 @@ from driftsonde.core.errors import POISON_REASONS
 from driftsonde.core.metrics import Metrics
 
 OUTCOMES = (
-    "counted", "empty", "duplicate", "stale", "pending", "gone", "superseded", "removed", "retracted", "unmatched",
+    "counted", "empty", "duplicate", "stale", "pending", "learned", "gone", "superseded", "removed", "retracted", "unmatched",
     "ignored", "test_event", "too_late", "retryable", "bug", *POISON_REASONS,
 )  # fmt: skip
 LEFT_OUT = ("too_late", "invalid_time")

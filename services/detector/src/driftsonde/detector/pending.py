@@ -25,6 +25,7 @@ from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
 from driftsonde.detector.ingest import Ingest
 from driftsonde.detector.intake import DeadLetter
+from driftsonde.detector.ledger import PENDING
 from driftsonde.detector.metrics import DetectorMetrics
 
 log = get_logger(__name__)
@@ -147,7 +148,7 @@ class Pending:
         free = or_(tried.c.at.is_(None), tried.c.at <= now - CLAIM, tried.c.at > now + AGAIN)
         rows = connection.execute(
             select(drops, func.coalesce(tried.c.count, 0).label("deaths")).select_from(drops.outerjoin(tried, same))
-            .where(drops.c.outcome == "pending", drops.c.monitor == monitor, free).order_by(drops.c.event_time).limit(_BATCH)
+            .where(drops.c.outcome.in_(PENDING), drops.c.monitor == monitor, free).order_by(drops.c.event_time).limit(_BATCH)
         ).all()  # fmt: skip
         claimed = [_Claimed(_drop(row), row.deaths) for row in rows]
         for drop, deaths in claimed:
@@ -179,7 +180,7 @@ def _waiting(connection: Connection) -> set[str]:
     """Return the monitors that have a baseline and pending drops."""
     drops, baselines = store.object_, store.baseline
     ready = select(baselines.c.monitor).where(baselines.c.state == "adopted")
-    return set(connection.scalars(select(drops.c.monitor).where(drops.c.outcome == "pending", drops.c.monitor.in_(ready)).distinct()))
+    return set(connection.scalars(select(drops.c.monitor).where(drops.c.outcome.in_(PENDING), drops.c.monitor.in_(ready)).distinct()))
 
 
 def _drop(row: Row[Any]) -> Drop:

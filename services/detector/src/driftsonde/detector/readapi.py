@@ -14,6 +14,7 @@ from starlette.routing import Route
 from driftsonde.core.config import Config, Monitor
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store, stored
+from driftsonde.detector.learning import progress
 
 _PAGE = 500
 
@@ -57,13 +58,23 @@ def _monitor(connection: Connection, name: str) -> dict[str, Any]:
     wanted = connection.execute(select(base).where(base.c.monitor == name, base.c.state == "building").order_by(base.c.version)).first()
     outcomes = connection.execute(select(drops.c.outcome, func.count()).where(drops.c.monitor == name).group_by(drops.c.outcome)).all()
     episodes = connection.execute(select(store.episode).where(store.episode.c.monitor == name).order_by(store.episode.c.number)).all()
+    windows = store.window
+    judged = select(windows.c.id, windows.c.verdict, windows.c.judged_at).where(
+        windows.c.monitor == name, windows.c.baseline.is_not(None), windows.c.verdict.is_not(None)
+    )
+    latest = connection.execute(judged.order_by(windows.c.baseline.desc(), windows.c.position.desc()).limit(1)).first()
     return {
         "name": name,
         "baseline": None if newest is None else {
             "version": newest.version, "digest": newest.digest, "rows": newest.rows, "model": newest.model,
         },
-        "building": None if wanted is None else {"version": wanted.version, "error": wanted.error},
+        "building": None if wanted is None else {
+            "version": wanted.version, "error": wanted.error, "learning": progress(connection, name, json.loads(wanted.source)),
+        },
         "drops": {row[0]: row[1] for row in outcomes},
+        "latest": None if latest is None else {
+            "window": latest.id, "verdict": latest.verdict, "judged_at": latest.judged_at and latest.judged_at.isoformat(),
+        },
         "dirty": connection.scalar(select(func.count()).select_from(store.dirty).where(store.dirty.c.monitor == name)),
         "episodes": [
             {

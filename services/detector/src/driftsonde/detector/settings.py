@@ -24,10 +24,22 @@ class DetectorSettings(ServiceSettings):
         timedelta(seconds=30), description="Time that a part of an object may take beyond its size at 64 KiB/s."
     )
     limits: Limits = Field(Limits(), description="What an object may ask of the reader; each is a variable of its own.")
+    keep_parts: Duration = Field(
+        timedelta(days=30), description="What each drop gave to a window by time or rows; after it the window is final."
+    )
+    keep_windows: Duration = Field(
+        timedelta(days=400), description="Windows, their sketches, and what is known of their objects; at least 45d, and keep_parts."
+    )
     poll_seconds: int = Field(10, ge=0, le=20, description="Long poll; a stop waits for it to end.")
 
     @model_validator(mode="after")
     def _lease_outlives_grace(self) -> Self:
         if self.lease <= self.grace:
             raise ValueError("lease must be longer than grace, or a stopping detector loses what it still works on")
+        return self
+
+    @model_validator(mode="after")
+    def _objects_outlive_their_messages(self) -> Self:
+        if self.keep_windows < max(timedelta(days=45), self.keep_parts):
+            raise ValueError("keep_windows must be at least 45d and keep_parts: SQS may deliver a drop again for 28 days")
         return self

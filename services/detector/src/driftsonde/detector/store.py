@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    false,
     func,
     select,
 )
@@ -80,6 +81,7 @@ window: Final = Table(
     Column("start", UtcDateTime),
     Column("end", UtcDateTime),
     Column("closed", Boolean, nullable=False, default=False),  # rows windows: it reached its size and takes no other drop
+    Column("compacted", Boolean, nullable=False, default=False, server_default=false()),  # it has one part, of no object, and is final
     Column("rows", BigInteger, nullable=False, default=0),
     Column("first_drop", UtcDateTime),
     Column("verdict", String(16)),
@@ -134,6 +136,18 @@ attempt: Final = Table(
     Column("key", String(1024), primary_key=True),
     Column("content", String(1300), primary_key=True),
     Column("count", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+)  # fmt: skip
+
+checkpoint: Final = Table(
+    "checkpoint", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("bucket", String(255), primary_key=True),
+    Column("key", String(1024), primary_key=True),
+    Column("content", String(1300), nullable=False),
+    Column("baseline", Integer, nullable=False),
+    Column("groups", Integer, nullable=False),
+    Column("counted", LargeBinary, nullable=False),
     Column("at", UtcDateTime, nullable=False),
 )  # fmt: skip
 

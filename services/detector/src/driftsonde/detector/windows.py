@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, func, select
 
-from driftsonde.core.config import Monitor, RowsWindow, TimeWindow
+from driftsonde.core.config import Monitor, ObjectWindow, RowsWindow, TimeWindow
 from driftsonde.core.drops import Drop
 from driftsonde.core.monitoring.window import is_final, object_order
 from driftsonde.core.ports import Clock
@@ -20,6 +20,10 @@ from driftsonde.detector.measure import Measured
 _HERE: Final = (store.window.c.monitor == bindparam("of"), store.window.c.id == bindparam("window"))
 _VERSION: Final = select(store.window.c.baseline).where(*_HERE)
 _TAKE: Final = store.window.update().where(*_HERE, store.window.c.baseline.is_(None)).values(baseline=bindparam("current"))
+
+_COMPACTED: Final = select(store.window.c.id).where(
+    store.window.c.monitor == bindparam("of"), store.window.c.compacted, store.window.c.id.in_(bindparam("windows", expanding=True))
+)
 
 
 class WrongBaseline(Exception):  # control flow between commit and measure, never seen outside
@@ -48,14 +52,22 @@ class Windows:
         known = store.window_ids(row)
         return {known[0] if known else self._open_rows_window(connection, monitor.name): sketch}
 
-    def final(self, connection: Connection, monitor: Monitor, windows: Iterable[str]) -> set[str]:
-        """Return those of some windows that take no more rows."""
-        window = monitor.window
-        if not isinstance(window, TimeWindow):
+    def final(
+        self, connection: Connection, monitor: Monitor, windows: Collection[str], *, restored: Collection[str] = ()
+    ) -> set[str]:  # fmt: skip
+        """Return those of some windows that take no more rows.
+
+        Args:
+            restored: windows that get back rows which they had: that it is late does not matter.
+        """
+        if isinstance(monitor.window, ObjectWindow):
             return set()
+        compacted = set(connection.scalars(_COMPACTED, {"of": monitor.name, "windows": list(windows)}))
+        if isinstance(monitor.window, RowsWindow):
+            return compacted
         watermark = connection.scalar(select(store.progress.c.watermark).where(store.progress.c.monitor == monitor.name))
-        ends = {name: datetime.fromisoformat(name) + window.size for name in windows}
-        return {name for name, end in ends.items() if is_final(end, watermark, lateness=window.lateness)}
+        ends = {name: datetime.fromisoformat(name) + monitor.window.size for name in windows if name not in restored}
+        return compacted | {name for name, end in ends.items() if is_final(end, watermark, lateness=monitor.window.lateness)}
 
     def take(
         self,

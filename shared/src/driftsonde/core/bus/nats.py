@@ -64,7 +64,14 @@ class NatsBus:
     async def running(self) -> AsyncIterator[None]:
         """Connect, declare the streams, consume while the block runs, then finish what is in hand."""
         self._report("not connected yet")
-        await self._start()
+        while True:
+            try:
+                await self._start()
+                break
+            except (NatsError, TimeoutError, OSError) as exc:  # e.g. wrong credentials: whoever mends them need not restart us
+                log.warning("bus", error=repr(exc))
+                self._report(f"refuses: {exc}")
+                await asyncio.sleep(_LOOK_SECONDS)
         mending = asyncio.create_task(self._mend())
         try:
             yield
@@ -82,8 +89,8 @@ class NatsBus:
         )  # fmt: skip
         for subscription in self._subscriptions:
             _consume(broker, *subscription)
-        await broker.connect()
         try:
+            await broker.connect()
             await _declare(broker)
             await broker.start()
         except BaseException:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -22,12 +22,14 @@ app = typer.Typer(
     epilog="Start with [bold]driftsonde check --baseline ref.parquet current.parquet[/bold]: no service, no AWS, no state.",
 )
 baseline_app = typer.Typer(help="Build and look at baselines.", no_args_is_help=True)
+monitors_app = typer.Typer(help="Look at what is watched.", no_args_is_help=True)
 config_app = typer.Typer(help="Check the configuration file.", no_args_is_help=True)
 replay_app = typer.Typer(
     help="Take again what was refused, missed or lost. Whatever was counted or handled before is recognised, so repeating is harmless.",
     no_args_is_help=True,
 )
 app.add_typer(baseline_app, name="baseline")
+app.add_typer(monitors_app, name="monitors")
 app.add_typer(config_app, name="config")
 app.add_typer(replay_app, name="replay")
 
@@ -43,17 +45,25 @@ def _service_command(name: str) -> Callable[..., None]:
     def run(
         print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings, secrets masked, and exit.")] = False,
     ) -> None:
-        try:
-            module: Any = import_module(f"driftsonde.{name}.__main__")
-        except ModuleNotFoundError as exc:
-            raise ConfigError(f"the {name} is not installed here ({exc.name} is missing): pip install driftsonde-{name}") from exc
-        raise typer.Exit(module.run(["--print-config"] if print_config else []))
+        raise typer.Exit(service_module(name, "__main__").run(["--print-config"] if print_config else []))
 
     return run
 
 
+def service_module(service: str, module: Literal["__main__", "again"]) -> Any:
+    """Return a module of a service, which may or may not be installed: core imports none.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    try:
+        return import_module(f"driftsonde.{service}.{module}")
+    except ModuleNotFoundError as exc:
+        raise ConfigError(f"the {service} is not installed here ({exc.name} is missing): pip install driftsonde-{service}") from exc
+
+
 def _register() -> None:
-    from driftsonde.core.cli import backtest, baseline, budget, check, configuration, demo, replay, status, up, verify
+    from driftsonde.core.cli import backtest, baseline, budget, check, configuration, demo, monitors, replay, status, up, verify
 
     app.command("init")(configuration.init)
     app.command("check")(check.check)
@@ -65,6 +75,8 @@ def _register() -> None:
     replay_app.command("dead-letters")(replay.dead_letters)
     replay_app.command("objects")(replay.objects)
     replay_app.command("events")(replay.events)
+    replay_app.command("windows")(replay.windows)
+    monitors_app.command("list")(monitors.list_)
     app.command("up")(up.up)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)

@@ -50,7 +50,9 @@ def build(
         columns = configured.columns
         ignored += (*columns.ignore, *((columns.label,) if columns.label else ()))
         names, calibrate = names + columns.categorical, backtest or configured.baseline.backtest
-        sources, bins = sources or [configured.baseline.uri], configured.baseline.bins
+        if not sources and configured.baseline.uri is None:
+            raise DriftsondeError(f"monitor {monitor} learns its baseline from its first drops: give files or s3:// prefixes to build one")
+        sources, bins = sources or [str(configured.baseline.uri)], configured.baseline.bins
     if not sources:
         raise DriftsondeError("nothing to build from: give files, s3:// prefixes, or --monitor")
     if not out.startswith("s3://") and not Path(out).absolute().parent.is_dir():

@@ -17,6 +17,7 @@ monitors:
     drops: s3://acme-ml/churn/incoming/           # prefix or glob of the objects to watch
     baseline: s3://acme-ml/churn/train/2026-10/   # accepted data; built once, frozen, versioned
     # baseline: {uri: s3://acme-ml/churn/train/2026-10/, backtest: "event_time:1d"}   # calibrates thresholds
+    # baseline: {learn: 30}                       # no such data: the first 30 drops are what is normal
     # format: auto                                # parquet | csv | jsonl, plus .gz and .zst
     # columns: {ignore: [customer_id], categorical: [zip], label: churned}
     # window: {by: object}                        # or {by: rows, size: 100000} or {by: time, column: ts, size: 1d, lateness: 6h}

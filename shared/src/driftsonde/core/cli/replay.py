@@ -1,4 +1,4 @@
-"""`driftsonde replay`: dead letters, objects and events once more."""
+"""`driftsonde replay`: dead letters, objects, events and windows once more."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from driftsonde.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from driftsonde.core.store.engine import Database
 
 _QueueUrl = Annotated[str, typer.Option(envvar="DRIFTSONDE_QUEUE_URL", help="The detector's intake queue.")]
 _LetterUrl = Annotated[str, typer.Option(envvar="DRIFTSONDE_DEAD_LETTER_URL", help="The dead-letter queue.")]
@@ -83,23 +86,62 @@ def events(
 ) -> None:
     """Publish events again that a broker may have lost; a running service does it within a second."""
     from sqlalchemy import MetaData
-    from sqlalchemy.exc import DBAPIError
 
     from driftsonde.core.lifecycle import SystemClock
-    from driftsonde.core.store.engine import Database
     from driftsonde.core.store.outbox import Outbox, inbox_table, outbox_table
 
     start, metadata = _before(since), MetaData()
-    database = Database(database_url)
-    outbox = Outbox(database, outbox_table(metadata), inbox_table(metadata), SystemClock())
+    with _state(database_url, "outbox") as database, database.write() as connection:
+        outbox = Outbox(database, outbox_table(metadata), inbox_table(metadata), SystemClock())
+        count = outbox.publish_again(connection, start or datetime.now(UTC), monitor)
+    print(f"{count} events will be published again")
+
+
+def windows(
+    database_url: Annotated[str, typer.Option(envvar="DRIFTSONDE_DATABASE_URL", help="State of the detector.")],
+    monitor: Annotated[str, typer.Option(help="The monitor whose windows these are.")],
+    since: Annotated[
+        str | None, typer.Option(help="Only windows that began so long ago or later, e.g. 24h; by rows: that were begun.")
+    ] = None,
+    first: Annotated[str | None, typer.Option("--from", help="This window and those after it; default: all that were judged.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say how many, and change nothing.")] = False,
+) -> None:
+    """Have windows judged again from what is stored, e.g. after a change of policy; a running detector does it within seconds.
+
+    Start the detector anew first: it reads its policy at start. A changed verdict is announced as `verdict.revised`.
+    """
+    # The statements are the detector's, taken from its package as `driftsonde detector` is: core reads no service's tables, and the
+    # detector's API, which asks nobody who he is, must go on changing nothing.
+    from driftsonde.core.cli import service_module
+
+    if since is not None and first is not None:
+        raise typer.BadParameter("give either --since or --from")
+    again, start = service_module("detector", "again"), _before(since)
+    with _state(database_url, "windows") as database, database.write() as connection:
+        found = again.judged_windows(connection, monitor, since=start, first=first)
+        if not dry_run:
+            again.judge_again(database, connection, monitor, found)
+    print(f"{len(found)} windows {'found' if dry_run else 'will be judged again'}")
+
+
+@contextmanager
+def _state(url: str, what: str) -> Iterator[Database]:
+    """Open a service's state.
+
+    Raises:
+        ConfigError: if it is not there, or another's.
+    """
+    from sqlalchemy.exc import DBAPIError
+
+    from driftsonde.core.store.engine import Database
+
+    database = Database(url)
     try:
-        with database.write() as connection:
-            count = outbox.publish_again(connection, start or datetime.now(UTC), monitor)
+        yield database
     except DBAPIError as exc:
-        raise ConfigError(f"database_url: there is no outbox to read: {exc.orig}; expected the state of a service") from exc
+        raise ConfigError(f"database_url: no {what} to read: {exc.orig}; expected the state of a service") from exc
     finally:
         database.close()
-    print(f"{count} events will be published again")
 
 
 def _before(since: str | None) -> datetime | None:

@@ -10,9 +10,12 @@ import typer
 from driftsonde.core.errors import DriftsondeError
 from driftsonde.core.text import clean
 
+DetectorUrl = Annotated[str, typer.Option("--url", envvar="DRIFTSONDE_URL", help="Where the detector answers.")]
+LOCAL = "http://127.0.0.1:8080"
+
 
 def status(
-    url: Annotated[str, typer.Option(envvar="DRIFTSONDE_URL", help="Where the detector answers.")] = "http://127.0.0.1:8080",
+    url: DetectorUrl = LOCAL,
     as_json: Annotated[bool, typer.Option("--json", help="What the read API says, as it is.")] = False,
 ) -> None:
     """Show monitors, their baselines, drops and episodes."""
@@ -25,7 +28,7 @@ def status(
 
     console = Console(emoji=False)
     for monitor in monitors:
-        console.print(f"[bold]{monitor['name']}[/bold]  {escape(clean(_baseline(monitor), 600))}", highlight=False)
+        console.print(f"[bold]{monitor['name']}[/bold]  baseline {escape(clean(baseline_of(monitor), 600))}", highlight=False)
         counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(monitor["drops"].items())) or "none yet"
         console.print(f"  drops: {counts}", highlight=False)
         for episode in monitor["episodes"]:
@@ -51,8 +54,11 @@ def fetch(url: str, path: str) -> Any:
     return answer.json()
 
 
-def _baseline(monitor: dict[str, Any]) -> str:
+def baseline_of(monitor: dict[str, Any]) -> str:
+    """Say which baseline a monitor has, or how far it is on the way to one."""
     if monitor["baseline"]:
-        return f"baseline v{monitor['baseline']['version']}, {monitor['baseline']['rows']:,} rows"
-    building = monitor["building"]
-    return f"baseline is being built{': ' + building['error'] if building and building['error'] else ''}"
+        return f"v{monitor['baseline']['version']}, {monitor['baseline']['rows']:,} rows"
+    building = monitor["building"] or {}
+    learning = building.get("learning")
+    state = f"learning {learning['known']} of {learning['of']}" if learning else "building"
+    return f"{state}: {building['error']}" if building.get("error") else state

@@ -54,7 +54,7 @@ def up(
 
 def buckets_of(config: Config) -> list[str]:
     """Return every bucket that a configuration names."""
-    uris = [uri for monitor in config.monitors for uri in (monitor.drops, monitor.baseline.uri)]
+    uris = [uri for monitor in config.monitors for uri in (monitor.drops, monitor.baseline.uri) if uri]
     uris += [recipe.output for recipe in config.recipes.values()]
     return sorted({split_s3(uri)[0] for uri in uris})
 
