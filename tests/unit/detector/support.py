@@ -27,7 +27,8 @@ from driftsonde.core.testing.fakes import FakeClock, MemoryBus
 from driftsonde.core.testing.objects import MemoryObjects
 from driftsonde.core.testing.queue import MemoryQueue
 from driftsonde.detector import store
-from driftsonde.detector.baselines import Baselines, Builder
+from driftsonde.detector.baselines import Baselines
+from driftsonde.detector.builder import Builder
 from driftsonde.detector.evaluate import Evaluate, Evaluated
 from driftsonde.detector.ingest import Ingest
 from driftsonde.detector.intake import Intake

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from driftsonde.core.config import parse_config
 from driftsonde.core.drops import Drop
 from driftsonde.core.monitoring.baseline import FrozenBaseline
-from driftsonde.detector.baselines import CLAIM
+from driftsonde.detector.builder import CLAIM
 from driftsonde.detector.readapi import routes
 
 from .conftest import MakeRig

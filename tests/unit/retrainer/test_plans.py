@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from driftsonde.core.errors import RetryableError, Throttled
+from driftsonde.retrainer.watcher import VANISHED
 
 
 async def test_drift_leads_to_model_predictions_and_done(retrainer: Any, facts: Any) -> None:
@@ -109,6 +110,19 @@ async def test_failed_job_is_tried_once_more_then_fails(retrainer: Any, facts: A
     assert len(retrainer.jobs.names("prepare")) == 2
     assert retrainer.plans() == {"churn-0-1": "failed"}
     assert "out of disk" in retrainer.said()[-1].reason
+
+
+async def test_job_that_sagemaker_no_longer_knows_has_failed_after_a_while(retrainer: Any, facts: Any) -> None:
+    await retrainer.hear(facts.drift())
+    await retrainer.rounds()
+    (first,) = retrainer.jobs.names("prepare")
+    retrainer.jobs.finish(first, "unknown", "SageMaker knows no such job")
+    await retrainer.rounds()
+    assert retrainer.jobs.names("prepare") == [first]
+    retrainer.clock.advance(VANISHED)
+    await retrainer.rounds()
+    assert len(retrainer.jobs.names("prepare")) == 2
+    assert retrainer.plans() == {"churn-0-1": "preparing"}
 
 
 async def test_replica_that_learns_late_of_a_failure_adds_no_attempt(retrainer: Any, facts: Any) -> None:

@@ -118,7 +118,7 @@ class Bus(Protocol):
         ...
 
 
-JobState = Literal["pending", "running", "succeeded", "failed", "stopped"]
+JobState = Literal["pending", "running", "succeeded", "failed", "stopped", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from driftsonde.core.log import get_logger
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
 from driftsonde.detector import store
-from driftsonde.detector.baselines import Baselines, Builder
+from driftsonde.detector.baselines import Baselines
+from driftsonde.detector.builder import Builder
 from driftsonde.detector.consumer import consume
 from driftsonde.detector.evaluate import Evaluate
 from driftsonde.detector.ingest import Ingest

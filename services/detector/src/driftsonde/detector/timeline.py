@@ -10,7 +10,7 @@ from driftsonde.core.events import FACTS, Event, ModelPromoted
 from driftsonde.core.ports import Outcome
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
-from driftsonde.detector.baselines import Builder
+from driftsonde.detector.builder import Builder
 
 TYPES: Final = tuple(FACTS)
 """The timeline hears everything, its own events included: so it shows what was published, not what was meant to be."""

@@ -93,9 +93,16 @@ class SageMaker:
         return all(theirs.get(tag["Key"]) == tag["Value"] for tag in request["Tags"])
 
     async def status(self, kind: str, name: str) -> JobStatus:
-        """Describe a job."""
+        """Describe a job; `unknown` if there is none of that name."""
         shape = KINDS[kind]
-        answer = await self._call(getattr(self._client, shape.describe)(**{shape.name: name}))
+        try:
+            answer = await getattr(self._client, shape.describe)(**{shape.name: name})
+        except ClientError as exc:
+            if error_code(exc) in _UNKNOWN:
+                return JobStatus("unknown", f"SageMaker knows no such job: {exc}")
+            raise as_retryable(exc) from exc
+        except TRANSPORT_ERRORS as exc:
+            raise as_retryable(exc) from exc
         metrics = {item["MetricName"]: float(item["Value"]) for item in answer.get("FinalMetricDataList", [])}
         return JobStatus(
             _STATES.get(answer[shape.status], "running"),

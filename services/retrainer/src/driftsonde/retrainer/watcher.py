@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row
@@ -39,6 +40,8 @@ from driftsonde.retrainer.requests import Layout
 log = get_logger(__name__)
 
 MAX_ATTEMPTS = 2
+VANISHED = timedelta(minutes=10)
+"""A job that SageMaker does not know so long after it was wanted is lost: it has failed."""
 MAX_TROUBLES = 3
 """So many plans that cannot go on end a round: each may have waited for its timeouts."""
 
@@ -117,6 +120,8 @@ class Watcher:
                 await self._create(plan, job)
                 return True
             status = await self._jobs.status(job.kind, job.name)
+            if status.state == "unknown" and self._clock.now() - job.created_at < VANISHED:
+                return False
             if status.state in ("pending", "running"):
                 await self._limit(plan, job)
                 return False
