@@ -158,6 +158,27 @@ async def test_outage_of_what_drops_need_stops_receiving() -> None:
         running.stop.set()
 
 
+@pytest.mark.parametrize("messages", [1, 40])
+async def test_outage_of_ten_minutes_delivers_no_message_too_often(messages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    queue, deliveries, past = MemoryQueue(*(str(number) for number in range(messages))), Counter[str](), 0.0
+
+    async def wait(_stop: asyncio.Event, seconds: float) -> None:
+        nonlocal past
+        past += seconds
+        await asyncio.sleep(0)
+
+    async def handle(lease: Lease) -> None:
+        deliveries[lease.body] = lease.deliveries
+        if past < 600:
+            raise RetryableError("S3 is away")
+
+    monkeypatch.setattr(consumer, "wait_or_stop", wait)
+    async with consuming(queue, handle, slots=8):
+        await until(lambda: len(queue.deleted) == messages)
+    assert past >= 600
+    assert sum(deliveries.values()) <= messages + 30
+
+
 async def test_dead_letter_queue_that_is_away_loses_nothing() -> None:
     class Away(MemoryQueue):
         async def dead_letter(self, body: str, reason: str, detail: str) -> None:

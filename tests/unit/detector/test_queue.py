@@ -156,3 +156,12 @@ async def test_queue_that_is_not_there_is_retryable(queue: SqsQueue, sqs: Any) -
         await missing.receive(1)
     with pytest.raises(RetryableError):
         await missing.delete("receipt")
+
+
+async def test_queue_tells_after_how_many_receives_it_gives_a_message_up(sqs: Any, queue: SqsQueue) -> None:
+    assert await queue.max_receives() is None
+    dead = (await sqs.create_queue(QueueName=f"native-{uuid.uuid4().hex[:12]}"))["QueueUrl"]
+    arn = (await sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
+    policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "7"})
+    await sqs.set_queue_attributes(QueueUrl=queue.url, Attributes={"RedrivePolicy": policy})
+    assert await queue.max_receives() == 7

@@ -40,6 +40,7 @@ from driftsonde.detector.timeline import TYPES, Timeline
 log = get_logger(__name__)
 
 _TIDY_SECONDS: Final = 3600.0
+_FEWEST_RECEIVES: Final = 100  # ten minutes of outage take at most thirty for each replica
 
 
 async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -> None:
@@ -84,6 +85,7 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
             group.create_task(builder.run(stop, pending.wake))
             group.create_task(pending.run(stop, health))
             group.create_task(_speak(bus, relay, stop))
+            group.create_task(_check_receives(queue))
             group.create_task(watch_stalls(stop, metrics.stall.set))
             group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox, retention), stop))
             health.started()
@@ -109,6 +111,19 @@ async def _intake_queue(settings: DetectorSettings, stack: AsyncExitStack) -> Sq
         lease=int(settings.lease.total_seconds()),
         wait=settings.poll_seconds,
     )
+
+
+async def _check_receives(queue: SqsQueue) -> None:
+    """Warn of a queue that gives messages up while an outage lasts: each is received again and again until it is over."""
+    try:
+        most = await queue.max_receives()
+    except RetryableError as exc:
+        log.warning("cannot look at the queue's redrive policy", error=str(exc))
+        return
+    if most is not None and most < _FEWEST_RECEIVES:
+        log.warning(
+            "an outage may drive good drops into the queue's own dead-letter queue; raise its maxReceiveCount to 1000", max_receive_count=most
+        )
 
 
 async def _speak(bus: NatsBus, relay: Relay, stop: asyncio.Event) -> None:

@@ -60,6 +60,16 @@ class SqsQueue:
         """Put a message in."""
         await self._call(self._client.send_message(QueueUrl=self.url, MessageBody=body))
 
+    async def max_receives(self) -> int | None:
+        """Return how often SQS delivers a message before it moves it to a dead-letter queue of its own; None if it never does.
+
+        Raises:
+            RetryableError: when the queue cannot be reached.
+        """
+        answer = await self._call(self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=["RedrivePolicy"]))
+        policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy", "{}"))
+        return int(policy["maxReceiveCount"]) if "maxReceiveCount" in policy else None
+
     async def delete(self, receipt: str) -> None:
         """Delete one message; calls made at about the same time share a request."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
