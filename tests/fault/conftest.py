@@ -78,5 +78,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if path and (report.when == "call" or report.outcome != "passed"):
         file, _, test = report.nodeid.partition("::")
         line = {"file": Path(file).name, "test": test, "outcome": report.outcome, "seconds": round(report.duration, 1)}
+        if report.failed:
+            line["why"] = report.longreprtext[-3000:]
         with Path(path).open("a") as notes:
             notes.write(json.dumps(line) + "\n")
