@@ -175,7 +175,7 @@ class Rig:
             "DRIFTSONDE_CONFIG": str(self.config), "DRIFTSONDE_DATABASE_URL": self.database,
             "DRIFTSONDE_BUS_URL": self.bus_url, "DRIFTSONDE_PORT": str(self.ports[name]),
             "DRIFTSONDE_QUEUE_URL": self.queue_url("intake"), "DRIFTSONDE_DEAD_LETTER_URL": self.queue_url("letters"),
-            "DRIFTSONDE_POLL_SECONDS": "1", "DRIFTSONDE_LEASE": "30s", "DRIFTSONDE_REPLICAS": str(self.replicas),
+            "DRIFTSONDE_POLL_SECONDS": "1", "DRIFTSONDE_LEASE": "30s", "DRIFTSONDE_PROBATION": "0s", "DRIFTSONDE_REPLICAS": str(self.replicas),
         }  # fmt: skip
         self._spawn(name, [sys.executable, *wrapper], {**settings, **self.environment, **more})
 

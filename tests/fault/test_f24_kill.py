@@ -19,7 +19,7 @@ KILLS = int(os.environ.get("DRIFTSONDE_FAULT_KILLS", "6"))
 def test_killed_run_equals_an_uninterrupted_one(make_rig: MakeRig) -> None:
     chance = random.Random(24)
     bodies = {f"{number:04d}.parquet": parquet(rows(number, shift=1.0 if number % 5 == 4 else 0.0)) for number in range(4 * KILLS)}
-    rig = make_rig(environment={"DRIFTSONDE_GRACE": "2s", "DRIFTSONDE_LEASE": "5s"}).start()
+    rig = make_rig(environment={"DRIFTSONDE_GRACE": "2s", "DRIFTSONDE_LEASE": "5s", "DRIFTSONDE_PROBATION": "10s"}).start()
     for name, body in bodies.items():
         rig.put(name, body)
     waiting = list(rig.sent)

@@ -27,6 +27,7 @@ from driftsonde.core.testing.fakes import FakeClock, MemoryBus
 from driftsonde.core.testing.objects import MemoryObjects
 from driftsonde.core.testing.queue import MemoryQueue
 from driftsonde.detector import store
+from driftsonde.detector.attempts import Attempts
 from driftsonde.detector.baselines import Baselines
 from driftsonde.detector.builder import Builder
 from driftsonde.detector.evaluate import Evaluate, Evaluated
@@ -108,7 +109,10 @@ class Rig:
         self.metrics, self.health = DetectorMetrics(), Health()
         self.queue, self.bus = MemoryQueue(), MemoryBus()
         self.ledger = Ledger(self.database, self.outbox, self.clock)
-        self.ingest = Ingest(self.database, self.ledger, self.objects, Baselines(self.database), self.metrics, self.clock, Limits())
+        attempts = Attempts(self.database, self.clock)
+        self.ingest = Ingest(
+            self.database, self.ledger, self.objects, Baselines(self.database), attempts, self.metrics, self.clock, Limits()
+        )
         self.intake = Intake(
             self.config.monitors, self.ingest, self.queue.dead_letter, self.metrics, slots=4, changed=lambda: None, put_off=lambda: None
         )

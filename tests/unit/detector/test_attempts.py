@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection
 
 from driftsonde.core.drops import Drop
-from driftsonde.core.errors import RetryableError, UnreadableObject
+from driftsonde.core.errors import Deferred, RetryableError, UnreadableObject
 from driftsonde.detector.attempts import DEATHS, Attempts
 
 from .support import NOON, Rig
@@ -90,6 +90,22 @@ async def test_what_ends_in_any_other_way_is_no_death(rig: Rig, error: BaseExcep
         with pytest.raises(type(error)):
             async with fresh(rig).reading(drop(), deliveries):
                 raise error
+    assert rig.select("attempt") == []
+
+
+async def test_young_process_leaves_what_another_died_over(rig: Rig) -> None:
+    await die(rig, drop("suspect"), 2)
+    young = Attempts(rig.database, rig.clock, probation=timedelta(seconds=0.2))
+    async with young.reading(drop("other"), 2):
+        pass
+    with pytest.raises(Deferred) as caught:
+        async with young.reading(drop("suspect"), 3):
+            pass
+    assert 0 < caught.value.retry_after <= 0.2
+    assert {row["key"]: row["count"] for row in rig.select("attempt")} == {"suspect": 1}
+    await asyncio.sleep(caught.value.retry_after)
+    async with young.reading(drop("suspect"), 4):
+        pass
     assert rig.select("attempt") == []
 
 

@@ -88,6 +88,12 @@ class Throttled(RetryableError):
     reason = "throttled"
 
 
+class Deferred(RetryableError):
+    """It is better done later; nothing is wrong."""
+
+    reason = "deferred"
+
+
 class LeaseLost(RetryableError):
     """The lease on a message could not be renewed, or lasted as long as any may: someone else has it by now."""
 

@@ -13,7 +13,7 @@ from driftsonde.core.drift.ks import effective_size, ks_critical, ks_distance, k
 from driftsonde.core.drift.lookback import merged_column
 from driftsonde.core.drift.optional import js_distance, optional_checks
 from driftsonde.core.drift.policy import Parameters
-from driftsonde.core.drift.psi import level_groups, numeric_groups, psi, psi_critical, psi_p_value
+from driftsonde.core.drift.psi import level_groups, numeric_groups, psi, psi_critical, psi_p_value, psi_terms
 from driftsonde.core.drift.recompute import Evidence, Spent, recompute
 from driftsonde.core.drift.shares import share_critical, share_interval, share_limits, share_p_value
 from driftsonde.core.drift.tv import tv_bias, tv_critical, tv_distance, tv_margin, tv_p_value
@@ -271,3 +271,8 @@ def test_optional_measure_of_numbers_is_taken_over_groups() -> None:
     after = ColumnSketch(np.array([0, 90, 110, 0]))
     (found,) = optional_checks(X, after, {"js": 0.1}, level=1e-6, min_rows=100, psi_bins=10)
     assert found.score == pytest.approx(js_distance(X.sketch.counts, after.counts))
+
+
+def test_terms_of_psi_sum_up_to_the_raw_index() -> None:
+    before, now = np.array([10, 20, 0, 70]), np.array([30, 0, 5, 20])
+    assert psi_terms(before, now).sum() == pytest.approx(float(psi(before, now).raw))

@@ -22,6 +22,7 @@ from driftsonde.core.log import get_logger
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
 from driftsonde.detector import store
+from driftsonde.detector.attempts import Attempts
 from driftsonde.detector.baselines import Baselines
 from driftsonde.detector.builder import Builder
 from driftsonde.detector.consumer import consume
@@ -61,7 +62,8 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
         queue = await _intake_queue(settings, stack)
         changed = asyncio.Event()
         ledger = Ledger(database, outbox, clock)
-        ingest = Ingest(database, ledger, objects, Baselines(database), metrics, clock, settings.limits)
+        attempts = Attempts(database, clock, probation=settings.probation)
+        ingest = Ingest(database, ledger, objects, Baselines(database), attempts, metrics, clock, settings.limits)
         pending = Pending(database, config, ingest, queue.dead_letter, metrics, clock, slots=settings.slots, changed=changed.set)
         intake = Intake(
             config.monitors, ingest, queue.dead_letter, metrics, slots=settings.slots, changed=changed.set, put_off=pending.put_off
@@ -122,7 +124,8 @@ async def _check_receives(queue: SqsQueue) -> None:
         return
     if most is not None and most < _FEWEST_RECEIVES:
         log.warning(
-            "an outage may drive good drops into the queue's own dead-letter queue; raise its maxReceiveCount to 1000", max_receive_count=most
+            "an outage may drive good drops into the queue's own dead-letter queue; raise its maxReceiveCount to 1000",
+            max_receive_count=most,
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any, Final
@@ -16,7 +17,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, select
 
 from driftsonde.core.drops import Drop
-from driftsonde.core.errors import RetryableError, UnreadableObject
+from driftsonde.core.errors import Deferred, RetryableError, UnreadableObject
 from driftsonde.core.ports import Clock
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
@@ -28,11 +29,17 @@ _KEPT: Final = timedelta(days=30)
 
 
 class Attempts:
-    """Admits drops to be read."""
+    """Admits drops to be read.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    Args:
+        probation: how long a process must have lived before it reads what another died over. Where something else kills one
+            process after the other, drops would be blamed for it.
+    """
+
+    def __init__(self, database: Database, clock: Clock, *, probation: timedelta = timedelta(0)) -> None:
         self._database, self._clock = database, clock
         self._room = _Room()
+        self._trusted_from = time.monotonic() + probation.total_seconds()
 
     @contextlib.asynccontextmanager
     async def reading(self, drop: Drop, deliveries: int) -> AsyncIterator[None]:
@@ -43,6 +50,7 @@ class Attempts:
 
         Raises:
             UnreadableObject: `crash`, if processes died again and again while they read it.
+            Deferred: if this process is too young to read what another died over.
             RetryableError: when the database stays away.
         """
         if deliveries <= 1:
@@ -53,6 +61,9 @@ class Attempts:
         before = await self._database.look(deaths_of, drop)
         if before >= DEATHS:
             raise UnreadableObject(f"{drop.uri}: {before} processes died while they read it", reason="crash")
+        wait = self._trusted_from - time.monotonic()
+        if before and wait > 0:
+            raise Deferred(f"{drop.uri}: a process died while it read it", retry_after=wait)
         async with self._room.alone() if before else self._room.together():
             await self._database.run(self.begin, drop, before + 1)
             try:

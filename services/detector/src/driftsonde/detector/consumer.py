@@ -7,7 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from driftsonde.core.errors import POISON_REASONS, PoisonError, RetryableError
+from driftsonde.core.errors import POISON_REASONS, Deferred, PoisonError, RetryableError
 from driftsonde.core.lifecycle import Health, wait_or_stop
 from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Lease, Queue
@@ -37,9 +37,10 @@ async def settle(lease: Lease, handle: Handle) -> str:
         return exc.reason
     except RetryableError as exc:
         log.warning("message released", error=str(exc), retry_after=exc.retry_after)
+        outcome = "deferred" if isinstance(exc, Deferred) else "retryable"
         with contextlib.suppress(RetryableError):  # if the queue is away, the lease lapses by itself
             await lease.release(exc.retry_after)
-        return "retryable"
+        return outcome
     except Exception:  # the only broad handler: the lease lapses and SQS redelivers
         log.exception("unexpected error; message left for redelivery")
         return "bug"

@@ -36,12 +36,12 @@ class Ingest:
     """Reads drops and commits their parts."""
 
     def __init__(
-        self, database: Database, ledger: Ledger, objects: ObjectStore, baselines: Baselines, metrics: DetectorMetrics, clock: Clock,
-        limits: Limits,
+        self, database: Database, ledger: Ledger, objects: ObjectStore, baselines: Baselines, attempts: Attempts,
+        metrics: DetectorMetrics, clock: Clock, limits: Limits,
     ) -> None:  # fmt: skip
         self._database, self._ledger, self._objects = database, ledger, objects
         self._baselines, self._metrics, self._clock, self._limits = baselines, metrics, clock, limits
-        self._committer, self.attempts = Committer(database), Attempts(database, clock)
+        self._committer, self.attempts = Committer(database), attempts
         self._large = asyncio.Semaphore(1)
 
     async def drop(

@@ -7,7 +7,7 @@ from driftsonde.core.metrics import Metrics
 
 OUTCOMES = (
     "counted", "empty", "duplicate", "stale", "pending", "learned", "gone", "superseded", "removed", "retracted", "unmatched",
-    "ignored", "test_event", "too_late", "retryable", "bug", *POISON_REASONS,
+    "ignored", "test_event", "too_late", "retryable", "deferred", "bug", *POISON_REASONS,
 )  # fmt: skip
 LEFT_OUT = ("too_late", "invalid_time")
 VERDICTS = ("ok", "warning", "drift", "insufficient", "untrusted")

@@ -23,6 +23,9 @@ class DetectorSettings(ServiceSettings):
     read_patience: Duration = Field(
         timedelta(seconds=30), description="Time that a part of an object may take beyond its size at 64 KiB/s."
     )
+    probation: Duration = Field(
+        timedelta(seconds=10), description="A drop over which a process died is read again by one that has lived for so long."
+    )
     limits: Limits = Field(Limits(), description="What an object may ask of the reader; each is a variable of its own.")
     keep_parts: Duration = Field(
         timedelta(days=30), description="What each drop gave to a window by time or rows; after it the window is final."

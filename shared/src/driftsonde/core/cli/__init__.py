@@ -63,7 +63,7 @@ def service_module(service: str, module: Literal["__main__", "again"]) -> Any:
 
 
 def _register() -> None:
-    from driftsonde.core.cli import backtest, baseline, budget, check, configuration, demo, monitors, replay, status, up, verify
+    from driftsonde.core.cli import backtest, baseline, budget, check, configuration, demo, monitors, replay, report, status, up, verify
 
     app.command("init")(configuration.init)
     app.command("check")(check.check)
@@ -80,6 +80,7 @@ def _register() -> None:
     app.command("up")(up.up)
     app.command("demo")(demo.demo)
     app.command("status")(status.status)
+    app.command("report")(report.report)
     for name, about in _SERVICES.items():
         app.command(name, help=about + " Settings come from DRIFTSONDE_* variables.")(_service_command(name))
 

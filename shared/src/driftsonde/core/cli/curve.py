@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
+
+from markupsafe import Markup
 
 from driftsonde.core.monitoring.replay import Point
+from driftsonde.core.svg import NAMESPACE, path, tag
 
 _WIDTH, _LEFT, _RIGHT = 720, 64, 24
 _TOP, _PANEL, _GAP = 64, 150, 56
@@ -21,37 +23,37 @@ def draw(points: Sequence[Point], title: str, present: float) -> str:
     height = _TOP + 2 * _PANEL + _GAP + 56
     shares = [100 * point.bill.alarms / max(point.bill.windows, 1) for point in points]
     counts = [float(point.bill.messages) for point in points]
-    body = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">',
-        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        f'<text x="{_LEFT}" y="28" font-size="15" font-weight="600">{escape(title)}</text>',
-        *_panel(points, shares, _TOP, "alarms per 100 windows", _ALARMS, present),
-        *_panel(points, counts, _TOP + _PANEL + _GAP, "episodes (messages)", _EPISODES, present),
-        f'<text x="{(_LEFT + _WIDTH - _RIGHT) / 2:.0f}" y="{height - 12}" text-anchor="middle">distance threshold (ks, tv)</text>',
-        "</svg>",
-    ]
-    return "\n".join(body) + "\n"
+    return (
+        tag(
+            "svg",
+            tag("rect", width=_WIDTH, height=height, fill="#ffffff"),
+            tag("text", title, x=_LEFT, y=28, font_size=15, font_weight="600"),
+            *_panel(points, shares, _TOP, "alarms per 100 windows", _ALARMS, present),
+            *_panel(points, counts, _TOP + _PANEL + _GAP, "episodes (messages)", _EPISODES, present),
+            tag("text", "distance threshold (ks, tv)", x=(_LEFT + _WIDTH - _RIGHT) / 2, y=height - 12, text_anchor="middle"),
+            xmlns=NAMESPACE, viewBox=f"0 0 {_WIDTH} {height}", font_family="system-ui, sans-serif", font_size=12, fill=_INK,
+        )
+        + "\n"
+    )  # fmt: skip
 
 
-def _panel(points: Sequence[Point], values: Sequence[float], top: int, title: str, color: str, present: float) -> list[str]:
+def _panel(points: Sequence[Point], values: Sequence[float], top: int, title: str, color: str, present: float) -> Iterator[Markup]:
     bottom, most = top + _PANEL, _round_up(max(values, default=0.0))
     places = [(_x(points, point.distance), bottom - _PANEL * value / most) for point, value in zip(points, values, strict=True)]
-    out = [f'<text x="{_LEFT}" y="{top - 10}" font-weight="600" fill="{color}">{title}</text>']
+    yield tag("text", title, x=_LEFT, y=top - 10, font_weight="600", fill=color)
     for part in range(3):
         y = bottom - _PANEL * part / 2
-        out.append(f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{_FAINT}"/>')
-        out.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{most * part / 2:g}</text>')
+        yield tag("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, stroke=_FAINT)
+        yield tag("text", f"{most * part / 2:g}", x=_LEFT - 8, y=y + 4, text_anchor="end")
     if points[0].distance <= present <= points[-1].distance:
         x = _x(points, present)
-        out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="{_MARK}" stroke-dasharray="4 4"/>')
-        out.append(f'<text x="{x + 4:.1f}" y="{top + 12}" fill="{_MARK}">today {present:g}</text>')
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-    out.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="2"/>')
+        yield tag("line", x1=x, x2=x, y1=top, y2=bottom, stroke=_MARK, stroke_dasharray="4 4")
+        yield tag("text", f"today {present:g}", x=x + 4, y=top + 12, fill=_MARK)
+    yield tag("polyline", points=path(places), fill="none", stroke=color, stroke_width=2)
     for (x, y), point, value in zip(places, points, values, strict=True):
-        label = escape(f"threshold {point.distance:g}: {value:.3g} {title}")
-        out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{color}"><title>{label}</title></circle>')
-        out.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{point.distance:g}</text>')
-    return out
+        label = tag("title", f"threshold {point.distance:g}: {value:.3g} {title}")
+        yield tag("circle", label, cx=x, cy=y, r=4, fill=color)
+        yield tag("text", f"{point.distance:g}", x=x, y=bottom + 16, text_anchor="middle")
 
 
 def _x(points: Sequence[Point], distance: float) -> float:

@@ -208,12 +208,24 @@ class _Story:
             ("state, logs", str(self._folder)),
             *((f"episode {number}", f"{saved}/{MONITOR}/episode-{number}/  (manifest, data, model, metrics, predictions)") for number in episodes),
             ("Slack messages", f"{len(self._slack.messages)} shown above"),
+            *((f"report {number}", str(path)) for number, path in self._reports(stack)),
         ])  # fmt: skip
         self._screen.facts("Try next", [
             ("your own files", "driftsonde check --baseline ref.parquet current.parquet"),
             ("your own bucket", "driftsonde init && driftsonde config check && driftsonde up"),
             ("this demo, left running", "make demo KEEP=1"),
         ])  # fmt: skip
+
+    def _reports(self, stack: Stack) -> list[tuple[int, Path]]:
+        """Write the report of each drift episode."""
+        from driftsonde.core.cli.report import episode_page
+
+        found = []
+        for number in sorted({e["data"]["episode"] for e in self._events if e["type"].endswith("drift.detected")}):
+            path = self._folder / f"report-{MONITOR}-{number}.html"
+            path.write_text(episode_page(stack.service_url("detector"), MONITOR, number), encoding="utf-8")
+            found.append((number, path))
+        return found
 
     async def _save(self) -> Path:
         """Copy what the jobs wrote from S3, which ends with the emulator, to the folder that stays."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from base64 import b64decode
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import httpx
 
 from driftsonde.core.api import Baseline
-from driftsonde.core.errors import DriftsondeError
+from driftsonde.core.errors import DriftsondeError, PoisonError
+from driftsonde.core.events import Event, parse_event
+from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.sketch.codec import SketchError, decode_table
 from driftsonde.core.sketch.table import TableSketch
 
@@ -68,7 +72,19 @@ class Detector:
         except SketchError as exc:
             raise DriftsondeError(f"baseline {version} of {monitor} cannot be read: {exc}") from exc
 
-    def lookback(self, link: str, baseline: Baseline) -> list[TableSketch]:
+    def timeline(self, monitor: str) -> list[Event]:
+        """Return every event of a monitor, as they were heard; those of a newer version's types are left out."""
+        found: list[Event] = []
+        after = 0
+        while page := self._get(f"/api/timeline?monitor={monitor}&after={after}").json():
+            after = page[-1].pop("seq")
+            for body in page:
+                body.pop("seq", None)
+                with suppress(PoisonError):
+                    found.append(parse_event(json.dumps(body).encode()))
+        return found
+
+    def lookback(self, link: str, baseline: FrozenBaseline) -> list[TableSketch]:
         """Return the windows that an event's `sketches.link` leads to."""
         if not link.startswith("/api/"):
             raise DriftsondeError(f"{link!r} does not lead to a detector's windows")
@@ -86,13 +102,15 @@ class Detector:
         try:
             answer = self._client.get(self.url + path)
         except httpx.HTTPError as exc:
-            raise DriftsondeError(f"the detector does not answer at {self.url}: {exc}; --api or DRIFTSONDE_URL says where it is") from exc
+            raise DriftsondeError(
+                f"the detector does not answer at {self.url}: {exc}; --url, --api or DRIFTSONDE_URL says where it is"
+            ) from exc
         if answer.is_error:
             raise DriftsondeError(f"the detector at {self.url} refuses {path[:200]}: {answer.status_code} {_reason(answer)}")
         return answer
 
 
-def _decoded(page: dict[str, Any], baseline: Baseline) -> Iterator[StoredWindow]:
+def _decoded(page: dict[str, Any], baseline: FrozenBaseline) -> Iterator[StoredWindow]:
     for window in page["windows"]:
         if window["sketch"] is not None:  # else its drops were taken away
             try:

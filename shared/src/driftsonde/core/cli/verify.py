@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 def verify(
     event: Annotated[
-        Path, typer.Argument(help="drift.detected or data.untrusted as JSON: the CloudEvents envelope or its data; - for stdin.")
+        Path,
+        typer.Argument(
+            help="drift.detected or data.untrusted as JSON, the CloudEvents envelope or its data; or a report on an episode; - for stdin."
+        ),
     ],
     baseline: Annotated[Path | None, typer.Option("--baseline", "-b", help="The frozen baseline, made by `baseline build`.")] = None,
     window: Annotated[
@@ -38,7 +41,7 @@ def verify(
     from driftsonde.core.verifying import read_alarm
     from driftsonde.core.verifying import verify as verify_checks
 
-    alarm = read_alarm(_read(event))
+    alarm = read_alarm(_event(_read(event)))
     stored = None
     if api is not None:
         stored = _stored(alarm, api)
@@ -57,6 +60,15 @@ def _read(path: Path) -> bytes:
         return sys.stdin.buffer.read()
     with open_file(path) as file:
         return file.read()
+
+
+def _event(body: bytes) -> bytes:
+    """Return the event of a report; anything else as it is."""
+    if not body.lstrip()[:9].lower().startswith(b"<!doctype"):
+        return body
+    from driftsonde.core.report.page import event_of
+
+    return event_of(body.decode("utf-8", "replace"))
 
 
 def _stored(alarm: Alarm, url: str) -> Stored:

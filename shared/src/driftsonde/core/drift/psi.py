@@ -83,6 +83,13 @@ def psi(baseline: Counts, window: Counts, used: NDArray[np.bool_] | None = None)
     return Psi(raw, raw - (size - 1) * (1 / n + 1 / m), error)
 
 
+def psi_terms(baseline: Counts, window: Counts) -> NDArray[np.float64]:
+    """Return, shape (B,), what each group adds to the raw index of one column; `psi` of the same counts sums them up."""
+    p, q = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (baseline, window))
+    terms: NDArray[np.float64] = (q - p) * np.log(q / p)
+    return terms
+
+
 def psi_critical(error: Real, *, threshold: Real, margin: float, level: float) -> Real:
     """Return the corrected index from which the check alarms: max(T, gT + z(1 - level) × error)."""
     return np.maximum(threshold, margin * threshold - special.ndtri(level) * error)
