@@ -59,7 +59,7 @@ mutants: setup ## Change the statistics 250 times, and see whether the unit test
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 # ARGS="--only F08 F24 --database sqlite"; reports are kept below .fault.
-fault: setup ## Break everything that can break, with real processes, on SQLite and on PostgreSQL, and print what held (40 minutes)
+fault: setup ## Break everything that can break, with real processes, on SQLite and on PostgreSQL, and print what held (two hours)
 	@$(BIN)/python -m tests.model --schedules 1000000
 	@$(BIN)/python -m tests.fault $(or $(ARGS),--write docs/faults.md)
 

@@ -35,7 +35,14 @@ def hour(number: int, *, seed: int = 0) -> bytes:
     return parquet(rows(100 * seed + number, shift=3.0 if number == 2 else 0.0).append_column("ts", times))
 
 
-@pytest.mark.parametrize("off", [["3600"], ["-3600"], ["3600", "-3600"]], ids=["ahead", "behind", "jumping"])
+@pytest.mark.parametrize(
+    "off",
+    [
+        pytest.param(["3600"], id="ahead", marks=pytest.mark.slow),
+        pytest.param(["-3600"], id="behind", marks=pytest.mark.slow),
+        pytest.param(["3600", "-3600"], id="jumping"),
+    ],
+)
 def test_wrong_clock_changes_no_verdict(make_rig: MakeRig, tmp_path: Path, off: list[str]) -> None:
     (script := tmp_path / "wrong.py").write_text(WRONG)
     clock = tmp_path / "clock"
