@@ -65,21 +65,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--database", choices=("sqlite", "postgresql", "both"), default="both", help="both: side by side")
     parser.add_argument("--quick", action="store_true", help="six random kills and stops instead of two hundred, and without what is slow")
     parser.add_argument("--add", action="store_true", help="keep what earlier runs have seen of other faults")
+    parser.add_argument("--show", action="store_true", help="run nothing: show, or write, what earlier runs have seen")
+    parser.add_argument("--remark", default="", metavar="TEXT", help="what a reader of the written table must know of these runs")
     parser.add_argument("--write", type=Path, metavar="PATH", help="write the table as Markdown")
     options = parser.parse_args(argv)
     known = faults()
     chosen = [name for name, fault in known.items() if not options.only or fault.name in options.only]
     databases = ("sqlite", "postgresql") if options.database == "both" else (options.database,)
     files = [*chosen, *([_VERIFIER] if not options.only or "verifier" in options.only else [])]
-    running = [_start(files, database, quick=options.quick, alone=len(databases) == 1, add=options.add) for database in databases]
-    for process in running:
-        process.wait()
-    shown = [*known, _VERIFIER] if options.add else files
+    if not options.show:
+        running = [_start(files, database, quick=options.quick, alone=len(databases) == 1, add=options.add) for database in databases]
+        for process in running:
+            process.wait()
+    shown = [*known, _VERIFIER] if options.add or options.show else files
     seen = {database: _words(shown, database, quick=options.quick) for database in databases}
     planted = {database: words.pop(_VERIFIER) for database, words in seen.items() if _VERIFIER in words}
     _show(known, seen, planted)
     if options.write:
-        options.write.write_text(_markdown(known, seen, planted, _FEW if options.quick else _MANY))
+        options.write.write_text(_markdown(known, seen, planted, _FEW if options.quick else _MANY, options.remark))
     words = [*planted.values(), *(word for words in seen.values() for word in words.values())]
     return int(not all(word.startswith(("held", "found")) for word in words))
 
@@ -155,8 +158,9 @@ def _rows(known: dict[str, Fault], seen: dict[str, dict[str, str]]) -> list[tupl
     return [(*known[name], *(words[name] for words in seen.values())) for name in names]
 
 
-def _markdown(known: dict[str, Fault], seen: dict[str, dict[str, str]], planted: dict[str, str], kills: int) -> str:
-    text = _HEADER.format(when=datetime.now(UTC), kills=kills) + "\n" + _table(("", "fault", "promised", *seen), _rows(known, seen))
+def _markdown(known: dict[str, Fault], seen: dict[str, dict[str, str]], planted: dict[str, str], kills: int, remark: str) -> str:
+    head = _HEADER.format(when=datetime.now(UTC), kills=kills) + (f"{remark}\n" if remark else "")
+    text = head + "\n" + _table(("", "fault", "promised", *seen), _rows(known, seen))
     return text + (_PLANTED + _table(tuple(planted), [tuple(planted.values())]) if planted else "")
 
 
