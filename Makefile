@@ -59,7 +59,7 @@ mutants: setup ## Change the statistics 250 times, and see whether the unit test
 	@$(BIN)/python -m tests.mutants $(ARGS)
 
 # ARGS="--only F08 F24 --database sqlite"; reports are kept below .fault.
-fault: setup ## Break everything that can break, with real processes, on SQLite and on PostgreSQL, and print what held (two hours)
+fault: setup ## Break everything that can break, with real processes, on SQLite and on PostgreSQL, and print what held (hours; never timed in one go)
 	@$(BIN)/python -m tests.model --schedules 1000000
 	@$(BIN)/python -m tests.fault $(or $(ARGS),--write docs/faults.md)
 

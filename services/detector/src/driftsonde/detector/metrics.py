@@ -23,7 +23,9 @@ class DetectorMetrics:
         self.rows = metrics.counter("rows", "Rows counted into sketches.")
         self.left_out = metrics.counter("rows_left_out", "Rows that were read and not counted.", "reason", LEFT_OUT)
         self.bytes = metrics.counter("bytes", "Bytes of the objects that were read.")
-        self.unverified = metrics.counter("unverified_drops", "Drops without a checksum to compare with: in part Parquet's, in part S3's.")
+        self.unverified = metrics.counter(
+            "unverified_drops", "Drops whose bytes could not be compared with a checksum: of S3, or of Parquet pages."
+        )
         self.verdicts = metrics.counter("verdicts", "Windows judged, revisions included.", "verdict", VERDICTS)
         self.episodes = metrics.counter("episodes", "Episodes opened.", "kind", ("drift", "untrusted"))
         self.failures = metrics.counter("judge_failures", "Monitors that could not be judged for an unexpected reason.")
