@@ -122,10 +122,13 @@ def _rows(schema: dict[str, Any], root: dict[str, Any], prefix: str) -> list[str
         required = name in schema.get("required", [])
         default = "required" if required else f"`{json.dumps(given['default'])}`" if "default" in given else ""
         simple = default if len(default) < 60 else ""
-        rows.append(f"| `{prefix}{name}` | {part.get('type', 'one of several')} | {simple} | {_first_line(part)} |")
+        kind = f"`{json.dumps(part['const'])}`" if "const" in part else part.get("type", "one of several")
+        rows.append(f"| `{prefix}{name}` | {kind} | {simple} | {_first_line(part)} |")
         inner, step = part, ""
         if part.get("type") == "array":
             inner, step = _resolve(part.get("items", {}), root), "[]"
+        elif "patternProperties" in part:  # keys that are names
+            inner, step = _resolve(next(iter(part["patternProperties"].values())), root), ".<name>"
         elif "additionalProperties" in part and isinstance(part["additionalProperties"], dict):
             inner, step = _resolve(part["additionalProperties"], root), ".<name>"
         for option in inner.get("oneOf", inner.get("anyOf", [inner])):

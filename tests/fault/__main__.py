@@ -93,7 +93,7 @@ def _start(files: Sequence[str], database: str, *, quick: bool, alone: bool, add
     report.parent.mkdir(exist_ok=True)
     if not add:
         report.unlink(missing_ok=True)
-    numbers = {"KILLS": _MANY, "STOPS": _MANY, "ROUNDS": _ROUNDS, "BACKLOG": 10_000, "GIGABYTES": 10}
+    numbers = {"KILLS": _MANY, "STOPS": _MANY, "ROUNDS": _ROUNDS, "BACKLOG": 10_000, "GIGABYTES": 10, "MONITORS": 1_000}
     much = {} if quick else {f"DRIFTSONDE_FAULT_{name}": str(number) for name, number in numbers.items()}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--timeout", "3600", "--durations=5"]
     command += ["-m", "not slow", "-n", "2", "--dist", "loadfile"] if quick else []

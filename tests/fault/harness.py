@@ -163,9 +163,13 @@ class Rig:
                 self.launch(name)
         if wait:
             for name in self.ports:
-                self.until(lambda name=name: self.get(name, "/readyz")[0] == 200, f"{name} ready")  # type: ignore[misc]  # bound now
+                self.until(lambda name=name: self._ready_or_dead(name), f"{name} ready")  # type: ignore[misc]  # bound now
             self.until(lambda: self.query("select 1 from baseline where state = 'adopted'"), "a baseline")
         return self
+
+    def _ready_or_dead(self, name: str) -> bool:
+        """One that is to die may do so before anybody has seen it ready."""
+        return self.get(name, "/readyz")[0] == 200 or self.processes[name].poll() is not None
 
     def launch(self, name: str = "detector0", wrapper: tuple[str, ...] = ("-m", "driftsonde.detector"), **more: str) -> None:
         """Start one detector without waiting; `wrapper`: what Python runs."""

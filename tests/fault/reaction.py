@@ -46,7 +46,8 @@ ENDINGS = {
     "held": {"model.held"},
     "refused": {"plan.refused"},
     "failed": {"training.failed", "batch.finished"},
-    "waiting": {"plan.waiting"},
+    "waiting": {"plan.waiting", "approval.requested"},
+    "rolled_back": {"deployment.finished"},
 }
 """The last event of a plan in each state in which it may be left."""
 TERMINAL = ENDINGS.keys() - {"waiting"}
@@ -392,17 +393,24 @@ class Retraining(Processes):
 
     def said(self, plan: str = "churn-1") -> list[dict[str, Any]]:
         """Return what was announced of a plan, oldest first: the facts with their `type`."""
+        return [fact for fact in self._facts() if fact["plan"] == plan]
+
+    def last_said(self) -> dict[str, dict[str, Any]]:
+        """Return what was announced last of each plan."""
+        return {fact["plan"]: fact for fact in self._facts()}
+
+    def _facts(self) -> list[dict[str, Any]]:
         events = [json.loads(body) for (body,) in self.query("select body from outbox order by id")]
-        return [{"type": event["type"].removeprefix(f"{PREFIX}."), **event["data"]} for event in events if event["data"]["plan"] == plan]
+        return [{"type": event["type"].removeprefix(f"{PREFIX}."), **event["data"]} for event in events if "plan" in event["data"]]
 
     def an_hour_passes(self) -> None:
         """Have everything that waits be due."""
         self.execute("update plan set until = created_at where until is not null")
 
-    def ended(self, **states: int) -> None:
+    def ended(self, seconds: float = 30.0, /, **states: int) -> None:
         """Wait until so many plans are in each state, no other, and all is published."""
-        self.until(lambda: Counter(self.plans().values()) == states, f"{states}")
-        self.until(self.all_published, "all events published")
+        self.until(lambda: Counter(self.plans().values()) == states, f"{states}", seconds)
+        self.until(self.all_published, "all events published", seconds)
 
     def verify(self, *, foreign: Sequence[str] = ()) -> None:
         """Check what is promised whatever happened: each episode ended visibly, said once how, and no job was made twice.
@@ -413,8 +421,10 @@ class Retraining(Processes):
         episodes = {f"{fact.monitor}-{fact.episode}" for fact in self.published if isinstance(fact, DriftDetected)}
         plans, over = self.plans(), {f"{fact.monitor}-{fact.episode}" for fact in self.published if isinstance(fact, DriftResolved)}
         assert set(plans) == episodes, f"episodes without a plan: {sorted(episodes - set(plans))}"
+        facts = self._facts()
+        by_plan = {plan: list(mine) for plan, mine in itertools.groupby(sorted(facts, key=lambda f: f["plan"]), lambda f: f["plan"])}
         for plan, state in plans.items():
-            said = self.said(plan)
+            said = by_plan.get(plan, [])
             last = said[-1]["type"] if said else "nothing"
             assert last in ENDINGS.get(state, ()), f"{plan} is {state}, and the last that was said of it is {last}"
             assert plan not in over or state in TERMINAL, f"{plan} is {state}, and its episode is over"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,14 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 from aiobotocore.config import AioConfig  # type: ignore[import-untyped,unused-ignore]  # ships no types
 from aiobotocore.session import get_session  # type: ignore[import-untyped,unused-ignore]  # ships no types
+
+from driftsonde.core.local.sagemaker.algorithms.xgboost import library
 
 ROLE = "arn:aws:iam::000000000000:role/driftsonde-jobs"
 XGBOOST = "246618743249.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 OTHER_IMAGE = "000000000000.dkr.ecr.us-east-1.amazonaws.com/anything:1"
 PROGRAMS = tempfile.TemporaryDirectory(prefix="driftsonde-programs-")  # removed at exit
 SESSION = get_session()  # one for all: it keeps the service models it has parsed
+HTTP = httpx.Client(trust_env=False)  # one for all: each would make an SSL context
 ENDED = {"Completed", "Failed", "Stopped"}
 
 
@@ -46,7 +52,7 @@ def wait_http(url: str, process: subprocess.Popen[bytes]) -> None:
     while time.monotonic() < deadline:
         assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
         with contextlib.suppress(httpx.TransportError):
-            httpx.get(url, timeout=1.0)
+            HTTP.get(url, timeout=1.0)
             return
         time.sleep(0.05)
     raise AssertionError(f"{url} did not answer")
@@ -93,11 +99,16 @@ class Plane:
 
     def jobs(self) -> dict[str, str]:
         """Return the status of every job by name, as the outside sees it."""
-        return {job["name"]: job["status"] for job in httpx.get(f"{self.url}/_local/jobs").json()}
+        return {job["name"]: job["status"] for job in HTTP.get(f"{self.url}/_local/jobs").json()}
 
     def fault(self, **fault: Any) -> None:
         """Script one fault."""
-        httpx.post(f"{self.url}/_local/faults", json=[fault]).raise_for_status()
+        HTTP.post(f"{self.url}/_local/faults", json=[fault]).raise_for_status()
+
+    def calls(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """Return invocations and errors by fleet (`current`, `new`) and variant, of every endpoint."""
+        listed = HTTP.get(f"{self.url}/_local/endpoints").json()
+        return {(item["fleet"], item["variant"]): (item["invocations"], item["errors"]) for item in listed}
 
     def log(self, kind: str, name: str) -> str:
         """Return what a job's program printed."""
@@ -188,3 +199,31 @@ async def messages(sqs: Any, url: str) -> list[Any]:
     for message in answer.get("Messages", []):
         await sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
+
+
+def model_archive(constant: float, features: int = 3) -> bytes:
+    """Return a model.tar.gz of the built-in algorithm that answers (almost) `constant` to rows of so many features."""
+    xgboost = library()
+    rows = np.random.default_rng(1).normal(size=(20, features))
+    table = xgboost.DMatrix(rows, label=np.full(20, constant))
+    model = xgboost.train({"base_score": constant, "objective": "reg:squarederror", "nthread": 1}, table, 1)
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        raw = bytes(model.save_raw("ubj"))
+        member = tarfile.TarInfo("xgboost-model")
+        member.size = len(raw)
+        tar.addfile(member, io.BytesIO(raw))
+    return packed.getvalue()
+
+
+def variant(name: str, model: str, **changes: Any) -> dict[str, Any]:
+    """Return a production variant on one instance."""
+    return {"VariantName": name, "ModelName": model, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large", **changes}
+
+
+def blue_green(kind: str, *, wait: int = 0, keep: int = 0, alarms: tuple[str, ...] = ("errors",), **size: Any) -> dict[str, Any]:
+    """Return a DeploymentConfig; `size` is its CanarySize or LinearStepSize in percent."""
+    steps = {field: {"Type": "CAPACITY_PERCENT", "Value": value} for field, value in size.items()}
+    routing = {"Type": kind, "WaitIntervalInSeconds": wait, **steps}
+    policy = {"TrafficRoutingConfiguration": routing, "TerminationWaitInSeconds": keep, "MaximumExecutionTimeoutInSeconds": 28_800}
+    return {"BlueGreenUpdatePolicy": policy, "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in alarms]}}

@@ -9,10 +9,12 @@ import pytest
 
 from driftsonde.core.local.sagemaker.columns import parse_filter, read_row, write_row
 from driftsonde.core.local.sagemaker.container import is_xgboost
+from driftsonde.core.local.sagemaker.fleet import Rotation
 from driftsonde.core.local.sagemaker.objects import relative
+from driftsonde.core.local.sagemaker.rollout import stages
 from driftsonde.core.local.sagemaker.rules import AwsError, check
 
-from .support import channel, training
+from .support import blue_green, channel, training, variant
 
 
 @pytest.mark.parametrize(
@@ -122,3 +124,57 @@ def test_keys_land_below_what_their_prefix_names(prefix: str, key: str, path: st
 )
 def test_built_in_algorithm_is_told_by_repository(image: str, built_in: bool) -> None:
     assert is_xgboost(image) is built_in
+
+
+@pytest.mark.parametrize(
+    ("routing", "named"),
+    [
+        ({"Type": "CANARY"}, "CanarySize belongs to Type CANARY"),
+        ({"Type": "LINEAR", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10}}, "CanarySize belongs to Type CANARY"),
+        ({"Type": "CANARY", "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 51}}, "must be 1 to 50 percent"),
+        ({"Type": "LINEAR", "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 9}}, "must be 10 to 50 percent"),
+        (
+            {"Type": "LINEAR", "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 10}, "WaitIntervalInSeconds": 100},
+            "more than the 900 seconds",
+        ),
+    ],
+)
+def test_deployments_that_cannot_work_are_refused(routing: dict[str, Any], named: str) -> None:
+    policy = {"TrafficRoutingConfiguration": {"WaitIntervalInSeconds": 0, **routing}, "MaximumExecutionTimeoutInSeconds": 900}
+    request = {"EndpointName": "web", "EndpointConfigName": "new", "DeploymentConfig": {"BlueGreenUpdatePolicy": policy}}
+    with pytest.raises(AwsError, match=re.escape(named)):
+        check("UpdateEndpoint", request)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"ProductionVariants": [variant("a", "m"), variant("a", "m")]}, "'a' is given twice"),
+        (
+            {"ProductionVariants": [variant("a", "m"), variant("b", "m")], "ShadowProductionVariants": [variant("c", "m")]},
+            "exactly one production",
+        ),
+        ({"ProductionVariants": [variant("a", "m", InitialVariantWeight=0.0)]}, "must not all be zero"),
+        ({"ProductionVariants": [{"VariantName": "a", "ModelName": "m"}]}, "InitialInstanceCount is required"),
+    ],
+)
+def test_endpoint_configs_that_cannot_work_are_refused(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(AwsError, match=re.escape(named)):
+        check("CreateEndpointConfig", {"EndpointConfigName": "c", **changes})
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "shares"),
+    [("ALL_AT_ONCE", {}, [1.0]), ("CANARY", {"CanarySize": 10}, [0.1, 1.0]), ("LINEAR", {"LinearStepSize": 30}, [0.3, 0.6, 0.9, 1.0])],
+)
+def test_traffic_moves_in_the_documented_steps(kind: str, size: dict[str, Any], shares: list[float]) -> None:
+    steps = stages(blue_green(kind, wait=60, keep=5, **size), instances=1)
+    assert [step.share for step in steps] == pytest.approx(shares)
+    assert [step.seconds for step in steps] == [*[60] * (len(shares) - 1), 5]
+
+
+def test_every_name_gets_its_share_of_turns() -> None:
+    turns = Rotation()
+    picks = [turns.pick({"a": 0.7, "b": 0.2, "c": 0.1, "none": 0.0}) for _ in range(100)]
+    assert {name: picks.count(name) for name in "abc"} == {"a": 70, "b": 20, "c": 10}
+    assert {name: picks[:10].count(name) for name in "abc"} == {"a": 7, "b": 2, "c": 1}

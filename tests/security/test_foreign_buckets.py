@@ -231,7 +231,7 @@ async def test_manifest_of_a_plan_tells_the_prepare_step_the_owners(tmp_path: Pa
     retrainer = Retrainer(database, make_config().model_copy(update={"bucket_owners": {"acme": OURS}}))
     await retrainer.hear(drift())
     await retrainer.rounds()
-    manifest = json.loads(await retrainer.objects.read("acme", "out/churn-0/episode-1/manifest/job.json", 0, 100_000))
+    manifest = json.loads(await retrainer.objects.read("acme", "out/churn-0/episode-1/manifest-1/job.json", 0, 100_000))
     database.close()
     assert manifest["owners"] == {"acme": OURS}
     with _Drops(manifest) as drops:

@@ -74,6 +74,28 @@ async def test_detector_lives_without_a_bus_and_stops_when_asked(environment: in
         process.communicate()
 
 
+@pytest.mark.parametrize(("setting", "status"), [("true", 200), ("false", 404)])
+async def test_console_is_served_unless_it_is_switched_off(
+    environment: int, setting: str, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DRIFTSONDE_CONSOLE", setting)
+    process = detector()
+    try:
+        found, text = await answer(f"http://127.0.0.1:{environment}/")
+        assert found == status
+        assert ("<title>Monitors" in text) == (status == 200)
+        async with asyncio.timeout(20):  # of a queue that is not there, as the page says
+            while status == 200 and "SQS does not answer" not in text:
+                await asyncio.sleep(0.1)
+                _, text = await answer(f"http://127.0.0.1:{environment}/")
+        assert (await answer(f"http://127.0.0.1:{environment}/api/monitors"))[0] == 200
+        process.terminate()
+        assert await asyncio.to_thread(process.wait, 10) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_missing_setting_is_named_with_exit_code_78(environment: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DRIFTSONDE_QUEUE_URL")
     process = detector()

@@ -12,7 +12,7 @@ import pytest
 
 from driftsonde.core.aws.queue import SqsLease, SqsQueue
 from driftsonde.core.aws.session import aws_client
-from driftsonde.core.errors import ConfigError, PoisonError, RetryableError
+from driftsonde.core.errors import ConfigError, DriftsondeError, PoisonError, RetryableError
 from driftsonde.detector.consumer import settle
 
 
@@ -165,3 +165,21 @@ async def test_queue_tells_after_how_many_receives_it_gives_a_message_up(sqs: An
     policy = json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": "7"})
     await sqs.set_queue_attributes(QueueUrl=queue.url, Attributes={"RedrivePolicy": policy})
     assert await queue.max_receives() == 7
+
+
+async def test_counts_tell_what_waits_what_is_taken_and_the_dead_letters(queue: SqsQueue) -> None:
+    for number in range(3):
+        await queue.send(f"m{number}")
+    (lease,) = await received(queue, 1)
+    assert await queue.counts() == (2, 1, 0)
+    await lease.dead_letter("poison", "why")
+    assert await queue.counts() == (2, 0, 0)
+    assert await queue.letters().counts() == (1, 0, 0)
+
+
+async def test_counts_of_a_queue_that_is_gone_are_retried_later(sqs: Any, queue: SqsQueue) -> None:
+    await sqs.delete_queue(QueueUrl=queue.url)
+    with pytest.raises(DriftsondeError):
+        await queue.counts()
+    with pytest.raises(ConfigError):
+        SqsQueue(sqs, queue.url).letters()

@@ -30,17 +30,21 @@ from driftsonde.core.events import (
     WindowRef,
 )
 from driftsonde.core.lifecycle import Health
-from driftsonde.core.ports import Channel, Delivery
+from driftsonde.core.ports import FIRST, Channel, Delivery, Occasion
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox
 from driftsonde.core.testing.fakes import FakeClock, MemoryBus
-from driftsonde.notifier import store as tables
+from driftsonde.notifier import schema as tables
 from driftsonde.notifier.channels.http import HttpPoster, http_client
 from driftsonde.notifier.channels.slack import Slack
 from driftsonde.notifier.channels.webhook import Webhook
 from driftsonde.notifier.deliveries import ChannelQueue, Link
+from driftsonde.notifier.grouping import Recorded
 from driftsonde.notifier.handlers import Handlers
 from driftsonde.notifier.metrics import NotifierMetrics
+from driftsonde.notifier.reminders import Reminders
+from driftsonde.notifier.rounds import Rounds
+from driftsonde.notifier.silences import Silence, Silences
 from driftsonde.notifier.store import Store
 
 SECRET = "T00SECRET/B00SECRET/x9SECRETx9"
@@ -159,14 +163,14 @@ def event(fact: Fact) -> Event:
     return Event.of(fact, time=NOON)
 
 
-def config(channels: Sequence[str] = ("ops",)) -> Config:
-    """Return a configuration in which `churn` and `fraud` tell the given Slack channels."""
+def config(channels: Sequence[str] = ("ops",), **rules: Any) -> Config:
+    """Return a configuration in which `churn` and `fraud` tell the given Slack channels, each with the same rules."""
     monitors = [
         {"name": name, "drops": f"s3://acme/{name}/in/", "baseline": f"s3://acme/{name}/train/", "notify": list(channels)}
         for name in ("churn", "fraud")
     ]
     return parse_config(
-        {"monitors": monitors, "channels": {name: {"type": "slack", "webhook_file": "/run/secrets/slack"} for name in channels}},
+        {"monitors": monitors, "channels": {name: {"type": "slack", "webhook_file": "/run/secrets/slack", **rules} for name in channels}},
         source="test",
     )
 
@@ -176,53 +180,85 @@ class ListChannel:
 
     def __init__(self) -> None:
         self.sent: list[Event] = []
+        self.occasions: list[Occasion] = []
         self.answers: deque[Delivery | Exception] = deque()
 
-    async def send(self, event: Event) -> Delivery:
+    async def send(self, event: Event, occasion: Occasion = FIRST) -> Delivery:
         """Take one event."""
         self.sent.append(event)
+        self.occasions.append(occasion)
         answer = self.answers.popleft() if self.answers else Delivery("delivered")
         if isinstance(answer, Exception):
             raise answer
         return answer
 
+    def told(self) -> list[str]:
+        """Return what was sent, in short."""
+        return [f"{event.data.TYPE} {event.data.episode}" for event in self.sent]
+
 
 class Rig:
-    """Handlers, store and queues on SQLite, a fake clock and a bus in memory."""
+    """Handlers, store and queues on SQLite, a fake clock and a bus in memory.
+
+    Args:
+        rules: what every channel has of severity, events, quiet and remind.
+    """
 
     def __init__(
-        self, path: Path, channels: Mapping[str, Channel], *, address: str = "a", clock: FakeClock | None = None, url: str = ""
+        self,
+        path: Path,
+        channels: Mapping[str, Channel],
+        *,
+        address: str = "a",
+        clock: FakeClock | None = None,
+        url: str = "",
+        **rules: Any,
     ) -> None:
+        self.config = config(tuple(channels), **rules)
         self.clock = clock or FakeClock(NOON)
         self.database = Database(url or f"sqlite:///{path}/notifier.db")
         self.database.create_all(tables.metadata)
         self.outbox = Outbox(self.database, tables.outbox, tables.inbox, self.clock)
         self.store = Store(self.database, self.outbox, self.clock)
+        self.silences, self.reminders = Silences(self.database, self.clock), Reminders(self.database, self.clock)
         self.metrics = NotifierMetrics(channels)
         self.health = Health()
         self.bus = MemoryBus()
         self.outcomes: list[str] = []
         self.woken: list[str] = []
         self.queues = {name: self.queue(name, channel, address) for name, channel in channels.items()}
-        Handlers(config(tuple(channels)), self._record, self.woken.extend, self.metrics).register(self.bus)
+        Handlers(self.config, self._record, self.woken.extend, self.metrics).register(self.bus)
+        self.rounds = Rounds(
+            self.config, self.database, self.silences, self.reminders, self.health, self.metrics, self.woken.extend
+        )  # fmt: skip
 
     def queue(self, name: str, channel: Channel, address: str = "a") -> ChannelQueue:
         """Return a queue as one more replica would run it."""
-        link = Link(name, channel, SECOND, address)
+        link = Link(name, channel, SECOND, address, self.config.channels[name].quiet)
         return ChannelQueue(
             link, self.store, self.database, self.clock, self.health, self.metrics, announced=lambda: None, draw=lambda: 0.0
         )  # fmt: skip
 
-    async def _record(self, event: Event, channels: Sequence[str]) -> str:
-        outcome = await self.database.run(self.store.record, event, channels)
-        self.outcomes.append(outcome)
-        return outcome
+    async def _record(self, event: Event, channels: Sequence[str]) -> Recorded:
+        recorded = await self.database.run(self.store.record, event, channels)
+        self.outcomes.append(recorded.outcome)
+        return recorded
 
     async def tell(self, *facts: Fact, attempt: int = 0) -> None:
         """Publish facts and let the handler have them."""
         for fact in facts:
             await self.bus.publish(event(fact), attempt=attempt)
         await self.bus.drain()
+
+    async def silence(self, length: timedelta, channel: str | None = None, *, monitor: str = "churn") -> Silence:
+        """Begin a silence."""
+        return await self.database.run(self.silences.begin, monitor, channel, length, "known")
+
+    async def later(self, after: timedelta, name: str = "ops") -> None:
+        """Let time pass, go round as the service does, and deliver what is due then."""
+        self.clock.advance(after)
+        await self.rounds()
+        await self.deliver(name, within=5 * SECOND)
 
     async def deliver(self, name: str = "ops", *, within: timedelta = timedelta(0)) -> None:
         """Work a queue until nothing is due, moving the clock on by at most `within`."""

@@ -122,11 +122,15 @@ async def test_sns_without_credentials_is_retried(aws: Server, monkeypatch: pyte
 def channels(tmp_path: Path, **extra: Any) -> Any:
     """Return one channel of each kind."""
     (tmp_path / "url").write_text(f"https://hooks.example/{SECRET}\n")
-    file = str(tmp_path / "url")
+    (tmp_path / "key").write_text("a-key-that-is-SECRET\n")
+    file, key = str(tmp_path / "url"), str(tmp_path / "key")
     monitor = {"name": "churn", "drops": "s3://acme/in/", "baseline": "s3://acme/train/"}
     raw = {
         "slack": {"type": "slack", "webhook_file": file}, "hook": {"type": "webhook", "url_file": file, "allow_private": True},
-        "topic": {"type": "sns", "topic_arn": TOPIC}, **extra,
+        "topic": {"type": "sns", "topic_arn": TOPIC}, "bot": {"type": "slack", "token_file": key, "channel": "C012AB3CD"},
+        "signed": {"type": "webhook", "url_file": file, "secret_file": key}, "duty": {"type": "pagerduty", "routing_key_file": key},
+        "mail": {"type": "email", "host": "mail.example", "username": "me", "password_file": key, "from": "a@b.example", "to": ["c@d.example"]},
+        **extra,
     }  # fmt: skip
     return parse_config({"monitors": [monitor], "channels": raw}, source="test").channels
 
@@ -135,11 +139,39 @@ async def test_every_kind_of_channel_is_opened(tmp_path: Path, aws: Server, caps
     async with AsyncExitStack() as stack:
         links = await open_channels(channels(tmp_path), FakeClock(), stack)
     assert [(link.name, type(link.channel).__name__, link.pace.total_seconds()) for link in links] == [
-        ("slack", "Slack", 1), ("hook", "Webhook", 1), ("topic", "Sns", 0),
+        ("slack", "Slack", 1), ("hook", "Webhook", 1), ("topic", "Sns", 0), ("bot", "SlackBot", 1), ("signed", "Webhook", 1),
+        ("duty", "PagerDuty", 1), ("mail", "Email", 1),
     ]  # fmt: skip
     assert "allow" not in repr(links)
     assert "SECRET" not in repr(links)
     assert "for demo and tests only" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"type": "slack", "channel": "c", "api": "http://slack.com/api"}, {"type": "slack", "channel": "c", "api": "https://169.254.169.254/"},
+        {"type": "pagerduty", "api": "http://events.pagerduty.com"}, {"type": "pagerduty", "api": "https://10.0.0.1"},
+    ],
+)  # fmt: skip
+async def test_own_address_of_an_api_must_be_public_and_encrypted(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    (tmp_path / "key").write_text("a-key-that-is-SECRET\n")
+    file = "token_file" if wrong["type"] == "slack" else "routing_key_file"
+    section = channels(tmp_path, wrong=wrong | {file: str(tmp_path / "key")})["wrong"]
+    async with AsyncExitStack() as stack:
+        with pytest.raises(ConfigError, match=r"channels\.wrong\.api: the URL"):
+            await open_channels({"wrong": section}, FakeClock(), stack)
+
+
+async def test_changed_password_is_another_address(tmp_path: Path) -> None:
+    mail = {"mail": channels(tmp_path)["mail"]}
+    found = set()
+    for password in ("one-SECRET", "two-SECRET", "one-SECRET"):
+        (tmp_path / "key").write_text(password)
+        async with AsyncExitStack() as stack:
+            found.add((await open_channels(mail, FakeClock(), stack))[0].address)
+    assert len(found) == 2
+    assert all(len(address) == 32 for address in found)
 
 
 async def test_unreadable_file_names_the_channel(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ async def test_stop_lets_the_try_in_hand_finish(rig: Rig) -> None:
     begun = asyncio.Event()
 
     class Slow(ListChannel):
-        async def send(self, event: object) -> Delivery:
+        async def send(self, event: object, occasion: object = None) -> Delivery:
             begun.set()
             await asyncio.sleep(0.3)
             return Delivery("delivered")

@@ -55,6 +55,7 @@ def test_steps_on_the_way_are_not_told() -> None:
     untold = set(FACTS) - set(TOLD_TYPES)
     assert untold == {
         "verdict.revised", "baseline.adopted", "plan.accepted", "training.started", "training.succeeded", "delivery.finished",
+        "drift.confirmed", "decision.recorded", "deployment.started",
     }  # fmt: skip
     adopted = BaselineAdopted(monitor="churn", baseline=BaselineRef(version=1, digest="d", rows=1))
     assert channels_for(config(), adopted) == ()

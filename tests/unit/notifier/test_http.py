@@ -14,8 +14,8 @@ import pytest
 from driftsonde.core.errors import ConfigError
 from driftsonde.core.ports import Delivery
 from driftsonde.core.testing.fakes import FakeClock
-from driftsonde.notifier.channels import read_url
 from driftsonde.notifier.channels.http import Answer, HttpPoster, http_client
+from driftsonde.notifier.channels.secrets import read_url
 
 from .support import SECRET, TRUST, Reply, Server, scripted_server
 

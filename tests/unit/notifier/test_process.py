@@ -124,6 +124,11 @@ async def test_process_without_bus_is_alive_not_ready_and_stops(tmp_path: Path) 
         base = f"http://127.0.0.1:{env['DRIFTSONDE_PORT']}"
         await answers(f"{base}/livez", 200)
         await answers(f"{base}/readyz", 503)
+        async with httpx.AsyncClient(trust_env=False, base_url=base) as client:
+            assert (await client.post("/api/silences", json={"monitor": "churn", "for": "1h"})).status_code == 201
+            evil = {"X-Forwarded-For": "203.0.113.9"}
+            assert (await client.delete("/api/silences/1", headers=evil)).status_code == 403
+            assert [one["monitor"] for one in (await client.get("/api/silences")).json()] == ["churn"]
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(8):
             _, log = await process.communicate()
@@ -147,6 +152,14 @@ def test_print_config_shows_no_secret(command: Callable[..., int], capsys: pytes
     assert command("--print-config", BUS_URL=bus, DATABASE_URL=f"postgresql://me:{SECRET}@db/x") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["port"]
+    assert "SECRET" not in out + err
+
+
+@pytest.mark.parametrize("token", [SECRET, f"abc:{SECRET}", f"https://{SECRET}"])
+def test_print_config_shows_no_token(command: Callable[..., int], capsys: pytest.CaptureFixture[str], token: str) -> None:
+    assert command("--print-config", API_TOKEN=token) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["api_token"] == "***"
     assert "SECRET" not in out + err
 
 

@@ -11,17 +11,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftsonde.core.events import (
+    ApprovalRequested,
     BaselineAdopted,
     BaselineRef,
     BatchFinished,
     DataUntrusted,
+    DeploymentFinished,
     DriftDetected,
+    Estimate,
     Event,
     Fact,
     ModelHeld,
     ModelPromoted,
     PlanRefused,
     PlanWaiting,
+    Problem,
     Scores,
     TrainingFailed,
 )
@@ -31,14 +35,25 @@ from .support import NOON, detected, event, rejected, resolved
 
 SCORES = Scores(metric="auc", direction="max", challenger=0.91, champion=0.88, margin=0.01, rows=2000)
 PLAN: dict[str, Any] = {"monitor": "churn", "episode": 7, "plan": "p"}
+COST = Estimate(seconds=1800, amount=1.5, currency="USD", at_most=False)
+LINK = "https://retrain.example/approve/churn/7?until=1&by=ab"
+ENDPOINT: dict[str, Any] = {"endpoint": "churn-live", "strategy": "canary", "model": "m"}
 UNTRUSTED = DataUntrusted(**detected().model_dump(exclude={"drops", "trainable"}))
 FACTS: list[tuple[Fact, list[str]]] = [
     (detected(), ["churn", "1 column moved", "age", "0.312", "12.0% → 31.0%", "2025-12-31 12:00 UTC", "baseline 3", "retrainer decides"]),
     (detected(trainable=False), ["nothing is trained", "Fix the data"]),
+    (detected(trainable=False).model_copy(update={"problems": (Problem(kind="volume", text="9 rows"),)}), ["nothing is trained", "9 rows"]),
     (UNTRUSTED, ["Broken data", "age", "nothing is trained on this data"]),
     (resolved(), ["Resolved", "quiet again"]),
     (rejected("in/a b.csv"), ["s3://acme/in/a b.csv", "unreadable", "truncated", "dead letter"]),
     (PlanWaiting(**PLAN, reason="cooldown", until=NOON), ["waits", "cooldown", "2026-01-01 12:00 UTC"]),
+    (
+        ApprovalRequested(**PLAN, until=NOON, cost=COST),
+        ["Train a new model?", "driftsonde approve churn/7", "about 1.50 USD", "12:00 UTC is a no"],
+    ),
+    (ApprovalRequested(**PLAN, until=NOON, link=LINK), [LINK]),
+    (DeploymentFinished(**PLAN, **ENDPOINT, outcome="live"), ["Live", "churn-live", "canary"]),
+    (DeploymentFinished(**PLAN, **ENDPOINT, outcome="rolled_back", reason="alarm p99"), ["Rolled back", "alarm p99", "former model"]),
     (PlanRefused(**PLAN, reason="untrusted data"), ["No retraining", "untrusted data", "champion stays"]),
     (TrainingFailed(**PLAN, job="ds-churn-train-1", reason="AlgorithmError"), ["ds-churn-train-1", "AlgorithmError"]),
     (ModelPromoted(**PLAN, model="m", package="arn:p", model_data="s3://a", scores=SCORES, drops=()), ["New champion", "0.91", "0.88"]),
@@ -56,7 +71,8 @@ HOSTILE = [
 def texts(payload: dict[str, Any]) -> list[dict[str, Any]]:
     """Return every text object of a payload's blocks."""
     blocks = payload["blocks"]
-    return [block["text"] for block in blocks if "text" in block] + [e for block in blocks for e in block.get("elements", ())]
+    elements = [element for block in blocks for element in block.get("elements", ())]
+    return [block["text"] for block in blocks if "text" in block] + [e["text"] if e["type"] == "button" else e for e in elements]
 
 
 def assert_within_limits(payload: dict[str, Any]) -> None:
@@ -153,3 +169,11 @@ def test_any_text_renders_within_limits(columns: list[str], summary: str) -> Non
     told = Event.model_construct(**{**dict(event(detected())), "data": fact})
     assert_within_limits(slack_payload(told))
     assert_harmless(plain_text(told))
+
+
+def test_question_with_a_link_has_a_button_and_one_without_has_none() -> None:
+    asked = slack_payload(event(ApprovalRequested(**PLAN, until=NOON, link=LINK)))
+    assert [element["url"] for block in asked["blocks"] for element in block.get("elements", ()) if element["type"] == "button"] == [LINK]
+    for link in (None, "javascript:alert(1)", "https://" + "x" * 3000):
+        blocks = slack_payload(event(ApprovalRequested(**PLAN, until=NOON, link=link)))["blocks"]
+        assert "actions" not in [block["type"] for block in blocks]

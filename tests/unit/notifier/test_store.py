@@ -11,9 +11,12 @@ from sqlalchemy import func, select
 
 from driftsonde.core.ports import Delivery
 from driftsonde.core.store.engine import Database
-from driftsonde.notifier import store as tables
+from driftsonde.core.store.outbox import Outbox
+from driftsonde.core.testing.fakes import FakeClock
+from driftsonde.notifier import schema as tables
+from driftsonde.notifier.store import Claim, Store
 
-from .support import SECOND, ListChannel, Rig, detected, event, rejected, resolved
+from .support import NOON, SECOND, ListChannel, Rig, detected, event, rejected, resolved
 
 MONTH = timedelta(days=31)
 
@@ -31,6 +34,27 @@ def test_migrations_make_exactly_the_declared_tables(tmp_path: Path) -> None:
     with database.read() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, tables.metadata) == []
+    database.close()
+
+
+def test_state_of_the_first_schema_is_kept(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/n.db")
+    only_first = tmp_path / "first"
+    only_first.mkdir()
+    (only_first / "0001_initial.py").write_text((tables.MIGRATIONS / "0001_initial.py").read_text())
+    database.migrate(only_first)
+    with database.write() as connection:
+        connection.exec_driver_sql(
+            "insert into delivery (event_id, channel, monitor, group_key, state, attempts, detail, created_at, due_at, body)"
+            f" values ('e', 'ops', 'churn', 'churn/7', 'pending', 0, '', '{NOON:%F %T}', '{NOON:%F %T}', 'b')"
+        )
+    database.migrate(tables.MIGRATIONS)
+    clock = FakeClock(NOON + SECOND)
+    store = Store(database, Outbox(database, tables.outbox, tables.inbox, clock), clock)
+    with database.write() as connection:
+        claim = store.claim(connection, "ops", SECOND, ("warning", "critical"))
+        assert isinstance(claim, Claim)
+        assert (claim.body, claim.reminder) == ("b", 0)
     database.close()
 
 

@@ -12,9 +12,22 @@ import pytest
 from sqlalchemy import select
 
 from driftsonde.core.config import Config, parse_config
-from driftsonde.core.events import BaselineRef, DataUntrusted, DriftDetected, DriftResolved, DropRef, Event, Fact, WindowRef, parse_event
+from driftsonde.core.events import (
+    BaselineRef,
+    DataUntrusted,
+    DecisionRecorded,
+    DriftDetected,
+    DriftResolved,
+    DropRef,
+    Event,
+    Fact,
+    PlanFact,
+    WindowRef,
+    parse_event,
+)
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox
+from driftsonde.core.testing.endpoints import FakeEndpoints
 from driftsonde.core.testing.fakes import FakeClock
 from driftsonde.core.testing.jobs import FakeTrainingJobs
 from driftsonde.core.testing.objects import MemoryObjects
@@ -61,6 +74,7 @@ class Retrainer:
 
     def __init__(self, database: Database, config: Config) -> None:
         self.clock, self.jobs, self.objects, self.database = FakeClock(), FakeTrainingJobs(), MemoryObjects(), database
+        self.endpoints = FakeEndpoints(self.jobs)
         self.config = config
         self.restart()
 
@@ -70,7 +84,7 @@ class Retrainer:
         metrics = RetrainerMetrics()
         plans = Plans(self.database, outbox, self.config, self.clock, metrics, "test", "uuid")
         self.handlers = Handlers(self.database, outbox, self.clock, lambda: None)
-        self.watcher = Watcher(self.database, plans, self.jobs, self.objects, self.clock, metrics, image=lambda: "default")
+        self.watcher = Watcher(self.database, plans, self.jobs, self.endpoints, self.objects, self.clock, metrics, image=lambda: "default")
 
     async def hear(self, fact: Fact) -> str:
         return await self.handlers.handle(Event.of(fact, time=self.clock.now()))
@@ -88,7 +102,11 @@ class Retrainer:
             return [parse_event(row.body.encode()).data for row in connection.execute(select(store.outbox).order_by(store.outbox.c.id))]
 
     def types(self) -> list[str]:
-        return [fact.TYPE for fact in self.said()]
+        """What was said of plans; decision records are beside that."""
+        return [fact.TYPE for fact in self.said() if isinstance(fact, PlanFact)]
+
+    def decisions(self) -> list[DecisionRecorded]:
+        return [fact for fact in self.said() if isinstance(fact, DecisionRecorded)]
 
     async def finish(self, step: str, *, monitor: str = "churn-0", episode: int = 1, **result: Any) -> None:
         """End the newest job of a step, with what it would have written."""

@@ -92,6 +92,60 @@ def test_gate_needs_enough_held_out_rows() -> None:
     ],
 )
 def test_requests_fit_sagemakers_own_model(operation: str, request_: dict[str, Any]) -> None:
+    assert_fits(operation, request_)
+
+
+FULL = Recipe.model_validate({
+    "role": "arn:aws:iam::123456789012:role/jobs", "output": "s3://acme/out/", "tags": {"team": "ml"},
+    "security": {
+        "network": {"subnets": ["subnet-1"], "security_groups": ["sg-1"]}, "isolated": True, "encrypt_traffic": True,
+        "volume_key": "k1", "output_key": "k2",
+    },
+    "training": {"spot": "4h", "channels": {"vocabulary": "s3://acme/words/"}},
+    "batch": {"keep": ["id", "day"]},
+})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_"),
+    [
+        ("CreateProcessingJob", requests.prepare(FULL, LAYOUT, "p-1", 1)),
+        ("CreateTrainingJob", requests.train(FULL, LAYOUT, "t-1", "image", 1)),
+        ("CreateProcessingJob", requests.evaluate(FULL, LAYOUT, "e-1", 1, 1, "s3://a/m.tar.gz", None)),
+        ("CreateModel", requests.create_model(FULL, "m-1", "image", "s3://a/m.tar.gz")),
+        ("CreateTransformJob", requests.transform(FULL, LAYOUT, "x-1", "m-1", 1)),
+    ],
+)
+def test_requests_with_everything_fit_too(operation: str, request_: dict[str, Any]) -> None:
+    assert_fits(operation, request_)
+
+
+def test_spot_training_waits_so_long_and_keeps_checkpoints() -> None:
+    request = requests.train(FULL, LAYOUT, "t-1", "image", 1)
+    assert (request["EnableManagedSpotTraining"], request["StoppingCondition"]["MaxWaitTimeInSeconds"]) == (True, 14_400)
+    assert request["CheckpointConfig"]["S3Uri"].startswith(LAYOUT.base)
+    assert [channel["ChannelName"] for channel in request["InputDataConfig"]] == ["train", "validation", "vocabulary"]
+    assert request["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+
+
+def test_instances_are_kept_warm_where_asked_for() -> None:
+    warm = RECIPE.model_copy(update={"training": RECIPE.training.model_copy(update={"keep_warm": timedelta(minutes=10)})})
+    assert requests.train(warm, LAYOUT, "t-1", "image", 1)["ResourceConfig"]["KeepAlivePeriodInSeconds"] == 600
+
+
+def test_predictions_carry_the_columns_that_are_kept() -> None:
+    filters = requests.transform(FULL, LAYOUT, "x-1", "m-1", 1)["DataProcessing"]
+    assert filters == {"InputFilter": "$[2:]", "JoinSource": "Input", "OutputFilter": "$[0,1,-1]"}
+    assert "DataProcessing" not in requests.transform(RECIPE, LAYOUT, "x-1", "m-1", 1)
+
+
+@pytest.mark.parametrize("wrong", [{"spot": "30m"}, {"spot": "4h", "keep_warm": "10m"}, {"channels": {"train": "s3://a/b/"}}])
+def test_training_that_sagemaker_would_refuse_is_refused_at_once(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"spot|keep_warm|train"):
+        Recipe.model_validate({"role": RECIPE.role, "output": "s3://acme/out/", "training": wrong})
+
+
+def assert_fits(operation: str, request_: dict[str, Any]) -> None:
     model = botocore.model.ServiceModel(botocore.loaders.Loader().load_service_model("sagemaker", "service-2"))
     shape = model.operation_model(operation).input_shape
     assert shape is not None

@@ -17,12 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftsonde.core.columns import ColumnType, column_type, count_column, level_counts, looks_like_times, numbers, row_times
-from driftsonde.core.counting import count_batch, unique
+from driftsonde.core.columns import ColumnType, column_type, level_counts, looks_like_times, numbers, row_times
+from driftsonde.core.counting import count_batch, count_chunk, unique
 from driftsonde.core.drift.backtest import MIN_WINDOWS, Raised, backtest
 from driftsonde.core.drift.policy import Parameters
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.monitoring.window import NO_TIME, starts
+from driftsonde.core.readers.chunks import BatchChunk
 from driftsonde.core.sketch.categorical import MAX_SEEN, fit_levels
 from driftsonde.core.sketch.column import ColumnBaseline
 from driftsonde.core.sketch.counts import ColumnSketch, Floats
@@ -81,23 +82,21 @@ def build(source: Source, options: BuildOptions) -> tuple[FrozenBaseline, tuple[
     survey.check()
     columns, untested = survey.columns()
     windows = _Windows(options, survey.rows)
-    counted = {column.name: column for column in columns}
     draft = FrozenBaseline(columns, survey.rows, untested)
+    counted = draft.empty_sketch()
     for batch in source():
         for key, rows in windows.split(batch):
             windows.add(key, count_batch(draft, rows))
-        for name, column in counted.items():
-            if name in batch.schema.names:
-                counted[name] = replace(column, sketch=column.sketch + count_column(column, batch.column(name)))
-    final, raised = tuple(_filled(column, survey.rows) for column in counted.values()), tuple[Raised, ...]()
+        count_chunk(draft, BatchChunk(batch), counted)
+    final, raised = tuple(_filled(column, counted.column(column.name), survey.rows) for column in columns), tuple[Raised, ...]()
     if options.backtest is not None:
         final, raised = backtest(final, windows.sketches(), options.parameters)
-    return FrozenBaseline(final, survey.rows, untested, len(windows) if options.backtest is not None else 0), raised
+    calibrated = len(windows) if options.backtest is not None else 0
+    return FrozenBaseline(final, survey.rows, untested, calibrated, counted.sample.repeats), raised
 
 
-def _filled(column: ColumnBaseline, rows: int) -> ColumnBaseline:
+def _filled(column: ColumnBaseline, sketch: ColumnSketch, rows: int) -> ColumnBaseline:
     """Count rows of batches that lacked the column as nulls, as a window's are."""
-    sketch = column.sketch
     return replace(column, sketch=ColumnSketch(sketch.counts, sketch.nulls + rows - sketch.rows, sketch.invalid))
 
 

@@ -27,7 +27,7 @@ _ZONED = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
 
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?$"
 _TIME_PROBE = 1_000
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NAN = r"(?i)^[+-]?nan(\(\w*\))?$"  # as Arrow's own parser takes it
 
 
@@ -61,14 +61,15 @@ def column_type(arrow_type: pa.DataType) -> ColumnType:
         return column_type(arrow_type.value_type)
     if pa.types.is_integer(arrow_type) or pa.types.is_floating(arrow_type) or pa.types.is_decimal(arrow_type):
         return "numeric"
-    if pa.types.is_boolean(arrow_type) or _is_text(arrow_type):
+    if pa.types.is_boolean(arrow_type) or is_text(arrow_type):
         return "categorical"
     if pa.types.is_null(arrow_type):
         return "empty"
     return "time" if pa.types.is_temporal(arrow_type) else "nested"
 
 
-def _is_text(arrow_type: pa.DataType) -> bool:
+def is_text(arrow_type: pa.DataType) -> bool:
+    """Whether an Arrow type holds text."""
     return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type) or pa.types.is_string_view(arrow_type))
 
 
@@ -79,7 +80,7 @@ def numbers(array: pa.Array) -> Numbers:
     kind = column_type(array.type)
     if kind in ("time", "nested"):
         return Numbers(np.empty(0), array.null_count, len(array) - array.null_count)
-    if _is_text(array.type):
+    if is_text(array.type):
         return _parse(array)
     present = array.drop_null() if array.null_count else array
     values = (present if pa.types.is_float64(present.type) else pc.cast(present, pa.float64(), safe=False)).to_numpy(zero_copy_only=False)
@@ -93,7 +94,7 @@ def numbers(array: pa.Array) -> Numbers:
 def _parse(array: pa.Array) -> Numbers:
     text = pc.utf8_trim_whitespace(pc.cast(array, pa.large_string())).drop_null()
     given = text.filter(pc.and_not(pc.not_equal(text, ""), pc.match_substring_regex(text, _NAN)))
-    good = given.filter(pc.match_substring_regex(given, _NUMBER))
+    good = given.filter(pc.match_substring_regex(given, NUMBER))
     values = pc.cast(good, pa.float64()).to_numpy(zero_copy_only=False)
     finite = values[np.isfinite(values)]
     return Numbers(finite, len(array) - len(given), len(given) - len(finite))
@@ -147,7 +148,7 @@ def level_name(value: object) -> str:
 def looks_like_times(array: pa.Array) -> bool:
     """Say whether a text array holds ISO 8601 dates or times and nothing else."""
     values = array.dictionary if pa.types.is_dictionary(array.type) else array
-    if not _is_text(values.type):
+    if not is_text(values.type):
         return False
     given = pc.cast(values.drop_null()[:_TIME_PROBE], pa.string())
     return len(given) > 0 and bool(pc.all(pc.match_substring_regex(given, _TIME)).as_py())
@@ -160,7 +161,7 @@ def row_times(array: pa.Array) -> NDArray[np.int64]:
     """
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
-    if _is_text(array.type):
+    if is_text(array.type):
         return _text_times(array)
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type):
         micros = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False) * 1e6
@@ -239,17 +240,18 @@ def _count_levels(levels: Levels, array: pa.Array) -> ColumnSketch:
     kind = column_type(array.type)
     if kind in ("nested", "empty"):
         return ColumnSketch(np.zeros(levels.size, dtype=np.int64), array.null_count, len(array) - array.null_count)
-    encoded = _encoded(array)
-    codes = encoded.indices.drop_null() if encoded.indices.null_count else encoded.indices
-    times = np.bincount(codes.to_numpy(), minlength=len(encoded.dictionary))
-    found = _places(levels, encoded.dictionary)
+    coded = encoded(array)
+    codes = coded.indices.drop_null() if coded.indices.null_count else coded.indices
+    times = np.bincount(codes.to_numpy(), minlength=len(coded.dictionary))
+    found = _places(levels, coded.dictionary)
     kept = ~(found.null | found.invalid)
     counts = np.bincount(levels.slots(found.places[kept]), weights=times[kept], minlength=levels.size)  # exact: far below 2**53
     nulls = len(array) - len(codes) + int(times[found.null].sum())
     return ColumnSketch(counts.astype(np.int64), nulls, int(times[found.invalid].sum()))
 
 
-def _encoded(array: pa.Array) -> pa.DictionaryArray:
+def encoded(array: pa.Array) -> pa.DictionaryArray:
+    """Return an array of levels by dictionary; neither nested nor empty."""
     if pa.types.is_dictionary(array.type):
         return array
     return (pc.cast(array, pa.string()) if column_type(array.type) == "time" else _encodable(array)).dictionary_encode()
@@ -270,13 +272,13 @@ def _places(levels: Levels, values: pa.Array) -> _Places:
     else:
         invalid = np.zeros(len(values), dtype=bool)
     known = _lookup(levels)
-    found = pc.fill_null(pc.index_in(_names(values), value_set=known.names), -1).to_numpy()
+    found = pc.fill_null(pc.index_in(names_of(values), value_set=known.names), -1).to_numpy()
     return _Places(known.places[found], null, invalid)
 
 
-def _names(values: pa.Array) -> pa.Array:
+def names_of(values: pa.Array) -> pa.Array:
     """Return values as `level_name` names them, but for the spellings of truth values."""
-    if _is_text(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
+    if is_text(values.type) or pa.types.is_integer(values.type) or pa.types.is_boolean(values.type):
         return pc.cast(values, pa.large_string())
     return pa.array([None if value is None else level_name(value) for value in values.to_pylist()], pa.large_string())
 

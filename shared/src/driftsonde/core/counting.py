@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.readers import Format, Limits, Source, TableReader, open_table
 from driftsonde.core.readers.ahead import ahead
 from driftsonde.core.readers.chunks import BatchChunk, Chunk
+from driftsonde.core.rowhash import RowHasher
 from driftsonde.core.sketch.codec import SketchError, decode_table, encode_table
 from driftsonde.core.sketch.table import TableSketch
 
@@ -93,12 +94,33 @@ def count_chunk(baseline: FrozenBaseline, chunk: Chunk, sketch: TableSketch) -> 
         ValueError: if two columns have the same name.
         UnreadableObject: as the reader.
     """
-    known = baseline.by_name
+    known, keys = baseline.by_name, set(baseline.key_columns)
     sketch.rows += chunk.rows
-    wanted = ((name, piece) for name in unique(chunk.names) if name in known for piece in chunk.pieces(name))
-    for name, piece in ahead(wanted) if chunk.rows >= _AHEAD_FROM else wanted:
+    names = [name for name in unique(chunk.names) if name in known]
+    hasher = RowHasher(chunk.rows)
+    for name, begin, piece in _pieces(chunk, [name for name in names if name in keys]):
         sketch.add(name, count_column(known[name], piece))
+        hasher.add_key(known[name], begin, piece)
+    hasher.choose({0: sketch.sample.exponent})
+    for name, begin, piece in _pieces(chunk, [name for name in names if name not in keys]):
+        sketch.add(name, count_column(known[name], piece))
+        hasher.add(known[name], begin, piece)
+    for _, sample in hasher.samples():
+        sketch.add_rows(sample)
     sketch.new |= frozenset(name for name in chunk.names if name not in known and name not in baseline.untested)
+
+
+def _pieces(chunk: Chunk, names: Sequence[str]) -> Iterator[tuple[str, int, pa.Array]]:
+    """Yield the pieces of some columns, each with its first row's number."""
+
+    def decoded() -> Iterator[tuple[str, int, pa.Array]]:
+        for name in names:
+            begin = 0
+            for piece in chunk.pieces(name):
+                yield name, begin, piece
+                begin += len(piece)
+
+    return ahead(decoded()) if chunk.rows >= _AHEAD_FROM else decoded()
 
 
 def unique(names: Sequence[str]) -> Sequence[str]:
@@ -179,19 +201,29 @@ def _unpacked(baseline: FrozenBaseline, data: bytes) -> tuple[dict[int, TableSke
 
 def _count_windows(baseline: FrozenBaseline, chunk: Chunk, index: NDArray[np.int64], windows: dict[int, TableSketch]) -> None:
     """Add a chunk's rows to the window that each belongs to."""
-    known = baseline.by_name
-    for start, rows in zip(*(found.tolist() for found in np.unique(index[index >= 0], return_counts=True)), strict=True):
-        windows.setdefault(start, baseline.empty_sketch()).rows += rows
-    for name in unique(chunk.names):
-        if name not in known:
-            continue
-        begin = 0
-        for piece in chunk.pieces(name):
-            mine = index[begin : begin + len(piece)]
-            begin += len(piece)
-            for start in np.unique(mine[mine >= 0]).tolist():
-                here = mine == start
-                windows[start].add(name, count_column(known[name], piece if here.all() else piece.filter(pa.array(here))))
+    known, keys = baseline.by_name, set(baseline.key_columns)
+    found, rows = np.unique(index[index >= 0], return_counts=True)
+    for start, count in zip(found.tolist(), rows.tolist(), strict=True):
+        windows.setdefault(start, baseline.empty_sketch()).rows += count
+    hasher = RowHasher(chunk.rows)
+    names = [name for name in unique(chunk.names) if name in known]
+    for name, begin, piece in _pieces(chunk, [name for name in names if name in keys]):
+        _count_piece(baseline, name, piece, index[begin : begin + len(piece)], windows)
+        hasher.add_key(known[name], begin, piece)
+    hasher.choose({start: windows[start].sample.exponent for start in found.tolist()}, index)
+    for name, begin, piece in _pieces(chunk, [name for name in names if name not in keys]):
+        _count_piece(baseline, name, piece, index[begin : begin + len(piece)], windows)
+        hasher.add(known[name], begin, piece)
+    for start, sample in hasher.samples():
+        windows[start].add_rows(sample)
+
+
+def _count_piece(
+    baseline: FrozenBaseline, name: str, piece: pa.Array, index: NDArray[np.int64], windows: Mapping[int, TableSketch]
+) -> None:
+    for start in np.unique(index[index >= 0]).tolist():
+        here = index == start
+        windows[start].add(name, count_column(baseline.by_name[name], piece if here.all() else piece.filter(pa.array(here))))
 
 
 def _finish(baseline: FrozenBaseline, sketch: TableSketch, reader: TableReader) -> TableSketch:

@@ -25,6 +25,10 @@ _FEW_COUNTS: Final = 64  # as many take no room that anything else needs
 
 Verdict = Literal["ok", "warning", "drift", "insufficient", "untrusted"]
 EpisodeKind = Literal["drift", "untrusted"]
+Answer = Literal["retrain", "wait", "fix_data", "collect_labels", "ask", "ignore"]
+ProblemKind = Literal[
+    "nulls", "invalid", "unseen", "schema", "unreadable", "duplicate_rows", "constant_column", "beyond_range", "volume"
+]  # fmt: skip
 
 
 class Model(BaseModel):
@@ -122,6 +126,13 @@ class SketchesRef(Model):
     digest: str = Field(description="SHA-256 of the sketches' content, oldest first: whether they are still those that were judged.")
 
 
+class Problem(Model):
+    """A sign that the data itself is broken: a model must not be trained on it."""
+
+    kind: ProblemKind
+    text: str = Field(max_length=2000)
+
+
 class Fact(Model):
     """What happened. `sequence` orders the facts of one source about one episode."""
 
@@ -153,6 +164,7 @@ class Alarm(Fact):
     margin: float | None = Field(None, ge=0, le=1, description="Share of a threshold that a change must surely exceed.")
     psi_bins: int | None = Field(None, ge=1, description="Groups that psi is taken over.")
     sketches: SketchesRef | None = None
+    problems: tuple[Problem, ...] = Field((), description="What is wrong with the data itself; with any of them nothing is trained.")
 
 
 class DriftDetected(Alarm):
@@ -161,7 +173,7 @@ class DriftDetected(Alarm):
     TYPE = "drift.detected"
 
     drops: tuple[DropRef, ...] = Field((), max_length=MAX_DROPS, description="The drops of the look-back, oldest first.")
-    trainable: bool = Field(True, description="False when nulls or invalid values rose, or only unseen ones: fix the data instead.")
+    trainable: bool = Field(True, description="False when anything is wrong with the data itself: fix the data instead.")
 
 
 class DataUntrusted(Alarm):
@@ -178,6 +190,17 @@ class DriftResolved(Fact):
 
     kind: EpisodeKind
     cause: Literal["recovered", "revised", "rebaselined"]
+
+
+class DriftConfirmed(Fact):
+    """An episode of drift goes on: so many windows of the latest ones alarm as the monitor's `retrain.confirm` asks for."""
+
+    TYPE = "drift.confirmed"
+    SOURCE = "detector"
+
+    def identity(self) -> tuple[object, ...]:
+        """One per episode."""
+        return (self.monitor, self.episode)
 
 
 class VerdictRevised(Fact):
@@ -231,6 +254,62 @@ class PlanFact(Fact):
     reason: str = ""
 
 
+class DriftedColumn(Model):
+    """A column that drifted, and what it means to the champion."""
+
+    column: str
+    check: str
+    score: float
+    threshold: float
+    importance: float | None = Field(None, ge=0, le=1, description="Its share of the champion's importance; None where that is not known.")
+
+
+class Estimate(Model):
+    """What answering an episode would cost."""
+
+    seconds: float = Field(ge=0, description="Of all jobs together: the median of past jobs; where there are none, their limit.")
+    amount: float | None = Field(None, ge=0, description="In `currency`; None where a price is missing.")
+    currency: str
+    at_most: bool = Field(description="Whether a limit stands in place of a past job anywhere.")
+    unpriced: tuple[str, ...] = Field((), description="Instance types without a price.")
+
+    def in_words(self) -> str:
+        """Say what is expected, for people."""
+        length = f"{self.seconds / 60:,.0f} min of jobs" if self.seconds >= 60 else f"{self.seconds:.0f} s of jobs"
+        if self.amount is None:
+            return f"{length}; no price is set for {', '.join(self.unpriced)} (budget.prices)"
+        price = f"{self.amount:,.2f}" if self.amount >= 0.005 or not self.amount else "less than 0.01"
+        return f"{'at most' if self.at_most else 'about'} {price} {self.currency} for {length}"
+
+
+class DecisionRecorded(Fact):
+    """What is done about an episode, and why. `sequence` counts the revisions: the latest one holds."""
+
+    TYPE = "decision.recorded"
+    SOURCE = "retrainer"
+
+    kind: EpisodeKind
+    answer: Answer
+    reason: str = Field(description="One word of a closed list.")
+    text: str = Field(description="The answer and its reason in a sentence.")
+    until: AwareDatetime | None = Field(None, description="When it is decided again.")
+    drifted: tuple[DriftedColumn, ...] = Field((), max_length=MAX_CHECKS, description="By importance where it is known, worst first.")
+    importance: float | None = Field(None, ge=0, le=1, description="How much of the champion's importance all drifted columns have.")
+    problems: tuple[Problem, ...] = Field((), description="Why the data is not trusted; empty: it is.")
+    labels: str = Field("", description="What is known of labels.")
+    policy: tuple[str, ...] = Field((), description="What the policy says, a sentence for each of its rules.")
+    cost: Estimate | None = None
+
+
+class ApprovalRequested(PlanFact):
+    """Somebody has to say yes or no."""
+
+    TYPE = "approval.requested"
+    until: AwareDatetime = Field(description="No answer until then is a no.")
+    cost: Estimate | None = None
+    link: str | None = Field(None, description="Signed; leads to a page with two buttons until the question expires.")
+
+
 class PlanAccepted(PlanFact):
     """The episode will be answered with training."""
 
@@ -282,6 +361,11 @@ class Scores(Model):
     champion: float | None = None
     margin: float = 0.0
     rows: int = Field(ge=0)
+    interval: tuple[float, float] | None = Field(None, description="Confidence interval of challenger - champion, from a paired bootstrap.")
+    confidence: float | None = Field(None, gt=0, lt=1, description="One-sided, of each end of the interval.")
+    importance: dict[str, float] = Field(
+        {}, max_length=50, description="Share of the challenger's gain that each column has; the most important."
+    )
 
 
 class ModelPromoted(PlanFact):
@@ -301,6 +385,28 @@ class ModelHeld(PlanFact):
     TYPE = "model.held"
     model: str
     scores: Scores
+
+
+class DeploymentFact(PlanFact):
+    """Base of what is said of a model on its way to an endpoint, or taken back from it."""
+
+    endpoint: str = Field("", description="Empty where the model is used by batch transform only.")
+    strategy: Literal["none", "single", "shadow", "canary", "linear", "bandit"]
+    model: str
+
+
+class DeploymentStarted(DeploymentFact):
+    """A promoted model is being brought to its endpoint."""
+
+    TYPE = "deployment.started"
+    scores: Scores | None = Field(None, description="What the gate saw.")
+
+
+class DeploymentFinished(DeploymentFact):
+    """The model serves, or the former one does again; `reason` says why."""
+
+    TYPE = "deployment.finished"
+    outcome: Literal["live", "rolled_back"]
 
 
 class BatchFinished(PlanFact):
@@ -331,9 +437,9 @@ class DeliveryFinished(Fact):
 FACTS: Final[dict[str, type[Fact]]] = {
     fact.TYPE: fact
     for fact in (
-        DriftDetected, DataUntrusted, DriftResolved, VerdictRevised, DropRejected, BaselineAdopted,
-        PlanAccepted, PlanWaiting, PlanRefused, TrainingStarted, TrainingSucceeded, TrainingFailed,
-        ModelPromoted, ModelHeld, BatchFinished, DeliveryFinished,
+        DriftDetected, DataUntrusted, DriftConfirmed, DriftResolved, VerdictRevised, DropRejected, BaselineAdopted,
+        DecisionRecorded, ApprovalRequested, PlanAccepted, PlanWaiting, PlanRefused, TrainingStarted, TrainingSucceeded, TrainingFailed,
+        ModelPromoted, ModelHeld, DeploymentStarted, DeploymentFinished, BatchFinished, DeliveryFinished,
     )
 }  # fmt: skip
 """Every type of the bus by its short name, e.g. `drift.detected`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from pydantic import StringConstraints
@@ -48,3 +49,16 @@ def split_s3(uri: str) -> tuple[str, str]:
     if scheme != "s3" or not bucket:
         raise ValueError(f"not an S3 address: {uri!r}; expected s3://bucket/key")
     return bucket, key
+
+
+def covers(pattern: str, bucket: str, key: str) -> bool:
+    """Tell whether an `s3://` prefix or glob means an object: a prefix what it begins, a glob what it describes whole."""
+    wanted, rest = split_s3(pattern)
+    if bucket != wanted or key.endswith("/"):  # a key that ends in a slash is a folder made by a console
+        return False
+    return fnmatchcase(key, rest) if is_glob(rest) else key.startswith(rest)
+
+
+def is_glob(text: str) -> bool:
+    """Tell whether a text has wildcards."""
+    return any(mark in text for mark in "*?[")

@@ -6,7 +6,7 @@ Pure packages are imported for type checking only: the retrainer and the notifie
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -133,7 +133,7 @@ class JobStatus:
 
 
 class TrainingJobs(Protocol):
-    """SageMaker as far as the retrainer needs it. Requests are SageMaker's own shapes; `kind` is training, processing, transform or model."""
+    """SageMaker as far as the retrainer needs it. Requests are SageMaker's own shapes; `kind` is training, processing, transform, model or endpoint-config."""
 
     async def create(self, kind: str, request: Mapping[str, Any]) -> None:
         """Create a resource; one of that name that has our tags is ours already, a foreign one is a `ConfigError`.
@@ -146,6 +146,10 @@ class TrainingJobs(Protocol):
         """Create a model package, and its group if need be; returns its ARN. The client token makes a repeat harmless."""
         ...
 
+    async def judge(self, package: str, status: Literal["Approved", "Rejected"], reason: str) -> None:
+        """Change whether a model package may be deployed; one that is gone is left alone."""
+        ...
+
     async def status(self, kind: str, name: str) -> JobStatus:
         """Describe a job."""
         ...
@@ -156,17 +160,83 @@ class TrainingJobs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointState:
+    """A real-time endpoint as SageMaker sees it.
+
+    Args:
+        status: SageMaker's own word, e.g. `InService`, `Updating`.
+        config: the endpoint configuration that is in force.
+        pending: the one that is being deployed; None if none is.
+        reason: why the last update was rolled back, where SageMaker says so.
+        weights: of the production variants, by name.
+    """
+
+    status: str
+    config: str
+    pending: str | None = None
+    reason: str = ""
+    weights: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def busy(self) -> bool:
+        """Whether SageMaker is still at work on it."""
+        return self.status in ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+
+
+class Endpoints(Protocol):
+    """SageMaker's endpoints as far as the retrainer needs them. Every call can be repeated."""
+
+    async def state(self, name: str) -> EndpointState | None:
+        """Describe an endpoint; None if there is none of that name."""
+        ...
+
+    async def config(self, name: str) -> Mapping[str, Any]:
+        """Return an endpoint configuration in the shape that CreateEndpointConfig takes."""
+        ...
+
+    async def point(self, endpoint: str, config: str, guard: Mapping[str, Any] | None, tags: Sequence[Mapping[str, str]]) -> None:
+        """Have an endpoint take a configuration, under a DeploymentConfig; a missing endpoint is created, with the tags.
+
+        Raises `ConfigError` when SageMaker refuses, `QuotaReached` when the account may not have more.
+        """
+        ...
+
+    async def weigh(self, endpoint: str, weights: Mapping[str, float]) -> None:
+        """Give variants other weights."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
-    """What a channel answered. `retry_after` (seconds) only with `retry`."""
+    """What a channel answered. `retry_after` (seconds) only with `retry`; `thread` where later messages of the group belong."""
 
     outcome: Literal["delivered", "retry", "refused"]
     detail: str = ""
     retry_after: float | None = None
+    thread: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """Why an event is sent, beside what it says.
+
+    Attributes:
+        reminder: which reminder of an open episode it is; 0: it is none.
+        thread: what the channel answered as `Delivery.thread` to an earlier message of the group.
+        sample: nothing happened, somebody tries the channel.
+    """
+
+    reminder: int = 0
+    thread: str | None = None
+    sample: bool = False
+
+
+FIRST = Occasion()
 
 
 class Channel(Protocol):
     """One way to reach people. It tries once; the caller decides about another try."""
 
-    async def send(self, event: Event) -> Delivery:
+    async def send(self, event: Event, occasion: Occasion = FIRST) -> Delivery:
         """Deliver one event."""
         ...

@@ -55,11 +55,17 @@ class ServiceSettings(BaseSettings):
         """Return the settings as JSON with every secret masked; for `--print-config`."""
         shown = {}
         for key, given in self:
-            value = mask_url(given.get_secret_value()) if isinstance(given, SecretStr) else given
+            value = _masked(key, given) if isinstance(given, SecretStr) else given
             shown[key] = (
                 value.model_dump() if isinstance(value, BaseModel) else value if isinstance(value, int | float | None) else str(value)
             )
         return json.dumps(shown, indent=2)
+
+
+def _masked(key: str, secret: SecretStr) -> str:
+    """Return a URL without what is secret in it; of anything else only whether it is set."""
+    value = secret.get_secret_value()
+    return mask_url(value) if key.endswith("_url") else "***" if value else ""
 
 
 def mask_url(url: str) -> str:

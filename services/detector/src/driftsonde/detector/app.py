@@ -25,6 +25,8 @@ from driftsonde.detector import store
 from driftsonde.detector.attempts import Attempts
 from driftsonde.detector.baselines import Baselines
 from driftsonde.detector.builder import Builder
+from driftsonde.detector.console.queues import ASK_EVERY, INTAKE, LETTERS, QueueWatch
+from driftsonde.detector.console.served import Console
 from driftsonde.detector.consumer import consume
 from driftsonde.detector.evaluate import Evaluate
 from driftsonde.detector.ingest import Ingest
@@ -52,10 +54,12 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
     await asyncio.to_thread(database.migrate, store.MIGRATIONS)
     outbox = Outbox(database, store.outbox, store.inbox, clock)
     bus = connect_bus(settings.bus_url.get_secret_value(), health=health)
+    watch = QueueWatch(clock)
+    pages = Console(database, config, clock, watch).routes() if settings.console else []
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
         await stack.enter_async_context(
-            serve_http([*health_routes(health, metrics.registry), *routes(database, config)], settings.host, settings.port)
+            serve_http([*health_routes(health, metrics.registry), *routes(database, config), *pages], settings.host, settings.port)
         )
         s3 = await stack.enter_async_context(aws_client("s3"))
         objects = S3Objects(s3, patience=settings.read_patience.total_seconds(), owners=config.bucket_owners)
@@ -90,6 +94,8 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
             group.create_task(_check_receives(queue))
             group.create_task(watch_stalls(stop, metrics.stall.set))
             group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox, retention), stop))
+            if settings.console:
+                group.create_task(every(ASK_EVERY, lambda: watch.ask({INTAKE: queue, LETTERS: queue.letters()}), stop))
             health.started()
             group.create_task(asyncio.to_thread(import_module, "scipy.special"))  # needed at the first verdict, not to be ready
             gc.freeze()  # what is loaded now stays: walking through it would stop the event loop for a tenth of a second

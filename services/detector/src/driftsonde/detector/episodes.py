@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from driftsonde.core.events import MAX_DROPS, DriftResolved, DropRef
-from driftsonde.core.monitoring.episode import Closed, Opened, Stored, find_spans, reconcile
+from driftsonde.core.events import MAX_DROPS, DriftConfirmed, DriftResolved, DropRef
+from driftsonde.core.monitoring.episode import Closed, Opened, Stored, find_spans, is_confirmed, reconcile
 from driftsonde.detector import store
 from driftsonde.detector.baselines import reference
 from driftsonde.detector.facts import announce
@@ -42,7 +42,20 @@ def announce_changes(done: Pass) -> list[str]:
         else:
             _open(done, change)
             opened.append(change.span.kind)
+    _confirm(done)
     return opened
+
+
+def _confirm(done: Pass) -> None:
+    """Say of each open episode of drift that it goes on, where the monitor asks for it; the outbox knows what it has said."""
+    policy = done.monitor.retrain.confirm if done.monitor.retrain else None
+    if policy is None:
+        return
+    table = store.episode
+    mine = (table.c.monitor == done.monitor.name, table.c.baseline == done.version, table.c.kind == "drift", table.c.is_open)
+    for row in done.connection.execute(select(table.c.number, table.c.opened).where(*mine)):
+        if is_confirmed(done.words, row.opened, windows=policy.windows, of=policy.of):
+            done.outbox.add(done.connection, [DriftConfirmed(monitor=done.monitor.name, episode=row.number)])
 
 
 def _close(done: Pass, change: Closed) -> None:
@@ -58,7 +71,7 @@ def _open(done: Pass, change: Opened) -> None:
     fact = announce(
         done.monitor.name, change.number, judged.verdict, judged.window, done.baseline,
         reference(done.connection, done.monitor.name, done.version), done.sketches(judged.history), _drops(done, judged.history),
-        done.parameters,
+        done.parameters, usual=[table.rows for table in done.sketches(judged.history[:-1])],
     )  # fmt: skip
     (event_id,) = done.outbox.add(done.connection, [fact])
     done.connection.execute(

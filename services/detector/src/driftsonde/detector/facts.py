@@ -20,27 +20,32 @@ from driftsonde.core.events import (
     DriftDetected,
     DropRef,
     FailingCheck,
+    Problem,
     Shift,
     SketchesRef,
     WindowRef,
 )
 from driftsonde.core.monitoring.baseline import FrozenBaseline
+from driftsonde.core.monitoring.quality import problems
 from driftsonde.core.sketch.codec import digest_tables
 from driftsonde.core.sketch.table import TableSketch
 
 _FINITE = 1e9
+_TEXT_CHARS = 2000
 _NEW_LISTED, _NEW_CHARS = 100, 256  # of columns that the baseline does not know: drops may bring any number of them
 
 
 def announce(
     monitor: str, episode: int, verdict: Verdict, window: WindowRef, baseline: FrozenBaseline, reference: BaselineRef,
-    history: Sequence[TableSketch], drops: Sequence[DropRef], parameters: Parameters,
+    history: Sequence[TableSketch], drops: Sequence[DropRef], parameters: Parameters, *, usual: Sequence[int] = (),
 ) -> DriftDetected | DataUntrusted:  # fmt: skip
     """Return the event that opens an episode.
 
     Args:
         history: sketches of the look-back, oldest first, the judged window last.
+        usual: rows of the windows before it.
     """
+    wrong = problems(verdict, baseline, history[-1], usual, min_rows=parameters.min_rows)
     failing = _failing(verdict)
     checks = tuple(_result(baseline, column, check, history, parameters.psi_bins) for column, check in failing[:MAX_CHECKS])
     more = tuple(FailingCheck(**_brief(column, check)) for column, check in failing[MAX_CHECKS : MAX_CHECKS + MAX_MORE])
@@ -50,10 +55,11 @@ def announce(
         "summary": summarise(verdict), "columns": columns, "checks": checks, "more": more, "failing": len(failing),
         "level": verdict.level, "margin": parameters.margin, "psi_bins": parameters.psi_bins,
         "sketches": sketches_of(monitor, window.id, history),
+        "problems": tuple(Problem(kind=problem.kind, text=problem.text[:_TEXT_CHARS]) for problem in wrong),
     }  # fmt: skip
     if verdict.word == "untrusted":
         return DataUntrusted(**common)
-    return DriftDetected(**common, drops=tuple(drops), trainable=verdict.trainable)
+    return DriftDetected(**common, drops=tuple(drops), trainable=verdict.trainable and not wrong)
 
 
 def sketches_of(monitor: str, window: str, history: Sequence[TableSketch]) -> SketchesRef:

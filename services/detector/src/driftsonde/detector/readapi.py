@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, case, func, select
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -29,7 +29,7 @@ def routes(database: Database, config: Config) -> list[Route]:
         name = request.path_params["name"]
         if config.monitor(name) is None:
             return JSONResponse({"error": f"there is no monitor {name!r}"}, 404)
-        return JSONResponse(await database.look(_windows, name))
+        return JSONResponse(await database.look(describe_windows, name))
 
     async def timeline(request: Request) -> Response:
         try:
@@ -47,7 +47,12 @@ def routes(database: Database, config: Config) -> list[Route]:
 
 
 def _monitors(connection: Connection, monitors: Sequence[Monitor]) -> list[dict[str, Any]]:
-    return [_monitor(connection, monitor.name) | {"policy": monitor.policy.model_dump(mode="json")} for monitor in monitors]
+    return [describe_monitor(connection, monitor) for monitor in monitors]
+
+
+def describe_monitor(connection: Connection, monitor: Monitor) -> dict[str, Any]:
+    """Return what is said of a monitor."""
+    return _monitor(connection, monitor.name) | {"policy": monitor.policy.model_dump(mode="json")}
 
 
 def _monitor(connection: Connection, name: str) -> dict[str, Any]:
@@ -86,11 +91,18 @@ def _monitor(connection: Connection, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _windows(connection: Connection, name: str) -> list[dict[str, Any]]:
+def describe_windows(connection: Connection, name: str, *, detailed: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Return what is said of a monitor's windows, in order.
+
+    Args:
+        detailed: those whose columns are told of; default: all. They are most of what there is to read.
+    """
     table = store.window
+    detail = table.c.detail if detailed is None else case((table.c.id.in_(detailed), table.c.detail)).label("detail")
+    columns = [column for column in table.c if column.name not in ("detail", "digest")]
     # A window without a version is one whose drops were all taken away.
     mine = (table.c.monitor == name, table.c.baseline.is_not(None))
-    rows = connection.execute(select(table).where(*mine).order_by(table.c.baseline, table.c.position)).all()
+    rows = connection.execute(select(*columns, detail).where(*mine).order_by(table.c.baseline, table.c.position)).all()
     return [
         {
             "id": row.id, "baseline": row.baseline, "verdict": row.verdict, "revision": row.revision, "rows": row.rows,

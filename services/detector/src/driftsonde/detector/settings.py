@@ -34,6 +34,7 @@ class DetectorSettings(ServiceSettings):
         timedelta(days=400), description="Windows, their sketches, and what is known of their objects; at least 45d, and keep_parts."
     )
     poll_seconds: int = Field(10, ge=0, le=20, description="Long poll; a stop waits for it to end.")
+    console: bool = Field(True, description="Serve read-only pages for people at /; they ask for no password, as little as the read API.")
 
     @model_validator(mode="after")
     def _lease_outlives_grace(self) -> Self:

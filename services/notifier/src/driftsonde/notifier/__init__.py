@@ -1,1 +1,1 @@
-"""Tells people about drift over Slack, SNS and webhooks."""
+"""Tells people about drift over Slack, PagerDuty, e-mail, SNS and webhooks."""

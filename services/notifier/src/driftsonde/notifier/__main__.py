@@ -12,7 +12,7 @@ from driftsonde.notifier.settings import NotifierSettings
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the notifier and return its exit code."""
-    return service_main("notifier", "Tell people about drift over Slack, SNS and webhooks.", NotifierSettings, app, argv)
+    return service_main("notifier", "Tell people about drift over Slack, PagerDuty, e-mail, SNS and webhooks.", NotifierSettings, app, argv)
 
 
 def main() -> None:

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from driftsonde.core.config import QuietHours
 from driftsonde.core.errors import PoisonError, RetryableError
 from driftsonde.core.events import parse_event
 from driftsonde.core.lifecycle import Health
 from driftsonde.core.log import get_logger
-from driftsonde.core.ports import Channel, Clock, Delivery
+from driftsonde.core.ports import Channel, Clock, Delivery, Occasion
 from driftsonde.core.store.engine import Database
 from driftsonde.notifier.metrics import NotifierMetrics
+from driftsonde.notifier.quiet import passing
 from driftsonde.notifier.store import GIVE_UP, LEASE, MAX_DELAY, Claim, Store
 
 log = get_logger(__name__)
@@ -31,13 +33,15 @@ assert LEASE.total_seconds() > SEND_SECONDS
 class Link:
     """A configured channel, ready to use.
 
-    `pace` lies between two messages; `address` is a digest of where it leads, not the address itself.
+    `pace` lies between two messages; `address` is a digest of where it leads, not the address itself; `quiet` is when it is left
+    alone.
     """
 
     name: str
     channel: Channel
     pace: timedelta
     address: str
+    quiet: QuietHours | None = None
 
 
 def backoff(attempts: int, draw: float) -> timedelta:
@@ -95,11 +99,13 @@ class ChannelQueue:
     async def step(self) -> float:
         """Try the next delivery and return 0, or return the seconds until there may be one."""
         name = self.link.name
-        claim = await self._database.run(self._store.claim, name, self.link.pace)
+        severities = passing(self.link.quiet, self._clock.now())
+        claim = await self._database.run(self._store.claim, name, self.link.pace, severities)
         if isinstance(claim, Claim):
             await self._settle(claim, await self._try(claim))
-        count, oldest = await self._database.look(self._store.waiting, name)
+        count, oldest, held = await self._database.look(self._store.waiting, name, severities)
         self._metrics.pending.labels(name).set(count)
+        self._metrics.held.labels(name).set(held)
         self._metrics.oldest.labels(name).set(oldest)
         return 0.0 if isinstance(claim, Claim) else claim
 
@@ -108,10 +114,11 @@ class ChannelQueue:
         # Each message is tried at least once, however long the service was down.
         if claim.attempts > 1 and self._clock.now() - claim.created_at >= GIVE_UP:
             return None
+        thread = await self._database.look(self._store.thread, claim, self.link.address)
         try:
             with self._metrics.send_time.labels(claim.channel).time():
                 async with asyncio.timeout(SEND_SECONDS):
-                    return await self.link.channel.send(parse_event(claim.body.encode()))
+                    return await self.link.channel.send(parse_event(claim.body.encode()), Occasion(claim.reminder, thread))
         except TimeoutError:
             return Delivery("retry", "timeout")
         except PoisonError as exc:
@@ -149,7 +156,9 @@ class ChannelQueue:
             await self._database.run(self._store.postpone, claim, delay, result.detail, hold=bool(asked))
             return
         else:
-            await self._database.run(self._store.finish, claim, result.outcome, result.detail, self.link.address)
+            await self._database.run(
+                self._store.finish, claim, result.outcome, result.detail, self.link.address, begun=result.thread
+            )  # fmt: skip
         self._announced()
 
     def _note_refusal(self, outcome: str, detail: str) -> None:

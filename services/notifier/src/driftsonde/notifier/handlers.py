@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from driftsonde.core.config import Config
-from driftsonde.core.events import Event
+from driftsonde.core.events import DriftResolved, Event
 from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Bus, Outcome
-from driftsonde.notifier.grouping import TOLD_TYPES, channels_for
+from driftsonde.notifier.grouping import TOLD_TYPES, Recorded, channels_for
 from driftsonde.notifier.metrics import NotifierMetrics
 
 log = get_logger(__name__)
 
-Record = Callable[[Event, Sequence[str]], Awaitable[Outcome]]
-"""Notes an event and its deliveries in one transaction: `queued`, `duplicate`, `stale` or `folded`."""
+Record = Callable[[Event, Sequence[str]], Awaitable[Recorded]]
+"""Notes an event and its deliveries in one transaction: `queued`, `silenced`, `duplicate`, `stale` or `folded`."""
 
 
 class Handlers:
@@ -37,10 +37,16 @@ class Handlers:
     async def handle(self, event: Event) -> Outcome:
         """Queue one event; nothing is sent here, so a slow channel never holds the bus up."""
         channels = channels_for(self._config, event.data)
+        recorded = Recorded("unrouted")
         # Not noted when nobody is told: after a change of configuration the hourly repeat of an open episode is told then.
-        outcome = await self._record(event, channels) if channels else "unrouted"
-        if outcome == "queued":
-            self._queued(channels)
+        # The end of an episode is noted all the same, or it would be reminded of for ever.
+        if channels or isinstance(event.data, DriftResolved):
+            recorded = await self._record(event, channels)
+        outcome = recorded.outcome if channels else "unrouted"
+        if recorded.queued:
+            self._queued(recorded.queued)
+        for channel in recorded.silenced:
+            self._metrics.silenced.labels(channel).inc()
         self._metrics.events.labels(outcome).inc()
         log.info("event handled", outcome=outcome, type=event.type, monitor=event.subject, episode=event.data.episode, event_id=event.id)
         return outcome

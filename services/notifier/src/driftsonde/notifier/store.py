@@ -1,85 +1,33 @@
-"""The notifier's tables and statements: incidents, the delivery log, outbox and inbox.
+"""The notifier's statements: incidents and the delivery log. Tables: `schema`; silences and reminders have modules of their own.
 
-A delivery is `pending` until it ends as `delivered`, `refused` or `expired`; `stale` and `folded` ones are only logged.
+A delivery is `pending` until it ends as `delivered`, `refused` or `expired`; `stale`, `folded` and `silenced` ones are only
+logged. A silenced one may become pending when the silence is over (`silences.Silences.release`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, Final, Literal
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Index,
-    Integer,
-    MetaData,
-    String,
-    Table,
-    Text,
-    UniqueConstraint,
-    and_,
-    exists,
-    func,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select, update
 
-from driftsonde.core.events import DeliveryFinished, Event
-from driftsonde.core.ports import Clock, Outcome
-from driftsonde.core.store.engine import Database, UtcDateTime
-from driftsonde.core.store.outbox import INBOX_KEPT, Outbox, inbox_table, outbox_table
-from driftsonde.notifier.grouping import Incident, folding, group_key
+from driftsonde.core.config import Severity
+from driftsonde.core.events import Alarm, DeliveryFinished, DriftResolved, Event
+from driftsonde.core.ports import Clock
+from driftsonde.core.store.engine import Database
+from driftsonde.core.store.outbox import INBOX_KEPT, Outbox
+from driftsonde.notifier.grouping import Incident, Recorded, folding, group_key, severity
+from driftsonde.notifier.quiet import SEVERITIES
+from driftsonde.notifier.schema import delivery, incident, silence, thread
+from driftsonde.notifier.silences import Silences
 
-MIGRATIONS: Final = Path(__file__).parent / "migrations"
 LEASE: Final = timedelta(seconds=60)
 """How long a claim keeps other replicas away; longer than any try takes."""
 GIVE_UP: Final = timedelta(hours=24)
 MAX_DELAY: Final = timedelta(minutes=15)
 """No try is put off for longer, whatever the other side asks for."""
-
-metadata = MetaData()
-incident = Table(
-    "incident", metadata,
-    Column("group_key", String(64), primary_key=True),
-    Column("state", String(16), nullable=False),
-    Column("detector_sequence", Integer, nullable=False),
-    Column("retrainer_sequence", Integer, nullable=False),
-    Column("updated_at", UtcDateTime, nullable=False),
-)  # fmt: skip
-delivery = Table(
-    "delivery", metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("event_id", String(32), nullable=False),
-    Column("channel", String(32), nullable=False),
-    Column("monitor", String(32), nullable=False),
-    Column("episode", Integer),
-    Column("group_key", String(64), nullable=False),
-    Column("fold_key", String(80)),
-    Column("body", Text),
-    Column("state", String(16), nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("detail", String(200), nullable=False),
-    Column("address", String(32)),
-    Column("created_at", UtcDateTime, nullable=False),
-    Column("due_at", UtcDateTime, nullable=False),
-    Column("hold_until", UtcDateTime),
-    Column("claimed_until", UtcDateTime),
-    Column("tried_at", UtcDateTime),
-    Column("finished_at", UtcDateTime),
-    UniqueConstraint("event_id", "channel", name="delivery_once"),
-    Index("delivery_queue", "channel", "state", "due_at"),
-    Index("delivery_group", "group_key", "state", "id"),
-    Index("delivery_pace", "channel", "tried_at"),
-)  # fmt: skip
-outbox = outbox_table(metadata)
-inbox = inbox_table(metadata)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +42,8 @@ class Claim:
     body: str
     attempts: int
     created_at: datetime
+    group_key: str
+    reminder: int
 
 
 class Store:
@@ -101,22 +51,36 @@ class Store:
 
     def __init__(self, database: Database, box: Outbox, clock: Clock) -> None:
         self._database, self._outbox, self._clock = database, box, clock
+        self._silences = Silences(database, clock)
 
-    def record(self, connection: Connection, event: Event, channels: Sequence[str]) -> Outcome:
-        """Note an event once and queue it for each channel; returns what became of it."""
+    def record(self, connection: Connection, event: Event, channels: Sequence[str]) -> Recorded:
+        """Note an event once and queue it for each channel, or log why it is not sent there."""
         if not self._outbox.first_time(connection, event):
-            return "duplicate"
+            return Recorded("duplicate")
         state = self._place(connection, event)
-        now, fold = self._clock.now(), folding(event.data)
-        values = {
-            "event_id": event.id, "monitor": event.subject, "episode": event.data.episode, "group_key": group_key(event.data),
-            "fold_key": fold and fold[0], "body": event.to_json().decode() if state == "pending" else None, "state": state,
-            "attempts": 0, "detail": "", "created_at": now, "due_at": now, "finished_at": None if state == "pending" else now,
-        }  # fmt: skip
+        silenced: set[str] = set()
+        if state == "pending":
+            # Shared: who begins a silence waits for us, and finds what we queued.
+            self._database.lock(connection, f"silence/{event.subject}", shared=True)
+            silenced = self._silences.silenced(connection, event.subject, channels)
         for channel in channels:
-            row = {**values, "channel": channel}
+            row = self._row(event, channel, "silenced" if channel in silenced else state)
             connection.execute(self._database.upsert(delivery, row, key=("event_id", "channel")))
-        return "queued" if state == "pending" else state
+        if state != "pending":
+            return Recorded(state)
+        queued = tuple(channel for channel in channels if channel not in silenced)
+        return Recorded("silenced" if silenced and not queued else "queued", queued, tuple(silenced))
+
+    def _row(self, event: Event, channel: str, state: str) -> dict[str, Any]:
+        now, fold = self._clock.now(), folding(event.data)
+        # Of what is silenced only the beginning and the end of an episode may be told later.
+        kept = state == "pending" or (state == "silenced" and isinstance(event.data, Alarm | DriftResolved))
+        return {
+            "event_id": event.id, "channel": channel, "monitor": event.subject, "episode": event.data.episode,
+            "group_key": group_key(event.data), "fold_key": fold and fold[0], "body": event.to_json().decode() if kept else None,
+            "state": state, "attempts": 0, "detail": "", "created_at": now, "due_at": now,
+            "finished_at": None if state == "pending" else now, "type": event.data.TYPE, "severity": severity(event.data),
+        }  # fmt: skip
 
     def _place(self, connection: Connection, event: Event) -> str:
         """Move the event's incident on and return the state of its deliveries."""
@@ -132,21 +96,34 @@ class Store:
                 "group_key": key, "state": after.state, "detector_sequence": after.sequences.get("detector", 0),
                 "retrainer_sequence": after.sequences.get("retrainer", 0), "updated_at": self._clock.now(),
             }  # fmt: skip
+            if after.state == "resolved":
+                values["alarm"] = None
+                self._withdraw_reminders(connection, key)
+            elif isinstance(fact, Alarm) and not known.is_stale(fact):
+                values["alarm"] = event.to_json().decode()
             connection.execute(self._database.upsert(incident, values, key=("group_key",), update=tuple(values)[1:]))
             if known.is_stale(fact):
                 return "stale"
         if fold := folding(fact):
             since = self._clock.now() - fold[1]
             told = and_(delivery.c.group_key == key, delivery.c.fold_key == fold[0], delivery.c.created_at > since)
-            if connection.scalar(select(exists().where(told, delivery.c.state.not_in(("stale", "folded"))))):
+            if connection.scalar(select(exists().where(told, delivery.c.state.not_in(("stale", "folded", "silenced"))))):
                 return "folded"
         return "pending"
 
-    def claim(self, connection: Connection, channel: str, pace: timedelta) -> Claim | float:
+    def _withdraw_reminders(self, connection: Connection, key: str) -> None:
+        """An episode that is over needs no reminder, unless it is being sent this moment."""
+        now = self._clock.now()
+        waits = and_(delivery.c.group_key == key, delivery.c.state == "pending", delivery.c.reminder.is_not(None))
+        free = or_(delivery.c.claimed_until.is_(None), delivery.c.claimed_until <= now)
+        connection.execute(update(delivery).where(waits, free).values(state="stale", body=None, finished_at=now))
+
+    def claim(self, connection: Connection, channel: str, pace: timedelta, severities: Collection[Severity] = SEVERITIES) -> Claim | float:
         """Lease the next delivery of a channel, or return the seconds until there may be one.
 
         The oldest of each group goes first, and `pace` lies between two tries, over all replicas. Times further ahead than
-        anything is ever put off come from a clock that has jumped back, and are ignored.
+        anything is ever put off come from a clock that has jumped back, and are ignored. What has none of the `severities`
+        is held back, and holds up nothing.
         """
         self._database.lock(connection, f"channel/{channel}")
         now = self._clock.now()
@@ -154,15 +131,15 @@ class Store:
             return quiet.total_seconds()
         free = or_(delivery.c.claimed_until.is_(None), delivery.c.claimed_until <= now, delivery.c.claimed_until > now + LEASE)
         due = or_(delivery.c.due_at <= now, delivery.c.due_at > now + MAX_DELAY)
-        candidates = select(delivery).where(_pending(channel), free, due, _first_of_group())
+        candidates = select(delivery).where(_pending(channel, severities), free, due, _first_of_group(severities))
         row = connection.execute(candidates.order_by(delivery.c.due_at, delivery.c.id).limit(1)).one_or_none()
         if row is None:
             times = (delivery.c.due_at, delivery.c.claimed_until)
-            later = [connection.scalar(select(func.min(at)).where(_pending(channel), at > now)) for at in times]
+            later = [connection.scalar(select(func.min(at)).where(_pending(channel, severities), at > now)) for at in times]
             return min(((at - now).total_seconds() for at in later if at), default=float("inf"))
         values = {"claimed_until": now + LEASE, "attempts": row.attempts + 1, "tried_at": now}
         connection.execute(update(delivery).where(delivery.c.id == row.id).values(values))
-        return Claim(row.id, channel, row.event_id, row.monitor, row.episode, row.body, row.attempts + 1, row.created_at)
+        return _claim(row, row.attempts + 1)
 
     def _quiet(self, connection: Connection, channel: str, pace: timedelta) -> timedelta:
         now = self._clock.now()
@@ -172,13 +149,24 @@ class Store:
         paced = last + pace - now if last and last <= now else timedelta(0)
         return max(held, paced)
 
+    def thread(self, connection: Connection, claim: Claim, address: str) -> str | None:
+        """Return where the channel put earlier messages of the group."""
+        mine = (thread.c.group_key == claim.group_key, thread.c.channel == claim.channel, thread.c.address == address)
+        found: str | None = connection.scalar(select(thread.c.thread).where(*mine))
+        return found
+
     def finish(
-        self, connection: Connection, claim: Claim, outcome: Literal["delivered", "refused", "expired"], detail: str, address: str
-    ) -> None:
+        self, connection: Connection, claim: Claim, outcome: Literal["delivered", "refused", "expired"], detail: str, address: str,
+        *, begun: str | None = None,
+    ) -> None:  # fmt: skip
         """End a delivery and announce it. One that another replica ended meanwhile is left alone.
 
-        `address` is kept so that a refusal can be taken up again when the channel points elsewhere.
+        `address` is kept so that a refusal can be taken up again when the channel points elsewhere; `begun` is the thread
+        that later messages of the group belong in.
         """
+        if begun is not None:
+            place = {"group_key": claim.group_key, "channel": claim.channel, "address": address, "thread": begun}
+            connection.execute(self._database.upsert(thread, place, key=("group_key", "channel"), update=("address", "thread")))
         values = {
             "state": outcome, "detail": detail[:200], "address": address, "claimed_until": None, "hold_until": None,
             "finished_at": self._clock.now(), "tried_at": self._clock.now(),
@@ -188,7 +176,7 @@ class Store:
         if connection.execute(update(delivery).where(delivery.c.id == claim.id, delivery.c.state == "pending").values(values)).rowcount:
             fact = DeliveryFinished(
                 monitor=claim.monitor, episode=claim.episode, channel=claim.channel,
-                event_id=claim.event_id, outcome=outcome, detail=detail[:200],
+                event_id=claim.event_id, outcome=outcome, detail=detail[:200] or (f"reminder {claim.reminder}" if claim.reminder else ""),
             )  # fmt: skip
             self._outbox.add(connection, [fact])
 
@@ -211,11 +199,12 @@ class Store:
         values = {"state": "pending", "attempts": 0, "due_at": now, "finished_at": None}
         return connection.execute(update(delivery).where(parked, recent).values(values)).rowcount
 
-    def waiting(self, connection: Connection, channel: str) -> tuple[int, float]:
-        """Return how many deliveries wait, and the age of the oldest in seconds."""
+    def waiting(self, connection: Connection, channel: str, severities: Collection[Severity] = SEVERITIES) -> tuple[int, float, int]:
+        """Return how many deliveries wait, the age of the oldest in seconds, and how many more are held back."""
         columns = (func.count(), func.min(delivery.c.created_at))
-        count, oldest = connection.execute(select(*columns).where(_pending(channel))).one()
-        return count, (self._clock.now() - oldest).total_seconds() if oldest else 0.0
+        count, oldest = connection.execute(select(*columns).where(_pending(channel, severities))).one()
+        every = connection.scalar(select(func.count()).where(_pending(channel))) or 0
+        return count, (self._clock.now() - oldest).total_seconds() if oldest else 0.0, every - count
 
     def tidy(self, connection: Connection, channels: Sequence[str]) -> None:
         """Expire what waits for channels that are configured no more, and forget what ended long ago.
@@ -225,12 +214,13 @@ class Store:
         now = self._clock.now()
         lost = and_(delivery.c.state == "pending", delivery.c.channel.not_in(channels), delivery.c.created_at < now - GIVE_UP)
         for row in connection.execute(select(delivery).where(lost)).all():
-            claim = Claim(row.id, row.channel, row.event_id, row.monitor, row.episode, row.body, row.attempts, row.created_at)
-            self.finish(connection, claim, "expired", "channel is configured no more", "")
+            self.finish(connection, _claim(row, row.attempts), "expired", "channel is configured no more", "")
         horizon = now - INBOX_KEPT
         connection.execute(incident.delete().where(incident.c.state == "resolved", incident.c.updated_at < horizon))
         known = select(incident.c.group_key)
         connection.execute(delivery.delete().where(delivery.c.finished_at < horizon, delivery.c.group_key.not_in(known)))
+        connection.execute(thread.delete().where(thread.c.group_key.not_in(known)))
+        connection.execute(silence.delete().where(silence.c.until < horizon))
         self._outbox.forget_old(connection)
 
 
@@ -239,11 +229,19 @@ def no_current(_connection: Connection) -> Sequence[str]:
     return ()
 
 
-def _pending(channel: str) -> ColumnElement[bool]:
-    return and_(delivery.c.channel == channel, delivery.c.state == "pending")
+def _claim(row: Any, attempts: int) -> Claim:
+    return Claim(
+        row.id, row.channel, row.event_id, row.monitor, row.episode, row.body, attempts, row.created_at, row.group_key, row.reminder or 0
+    )  # fmt: skip
 
 
-def _first_of_group() -> ColumnElement[bool]:
+def _pending(channel: str, severities: Collection[Severity] = SEVERITIES) -> ColumnElement[bool]:
+    mine = and_(delivery.c.channel == channel, delivery.c.state == "pending")
+    return mine if len(severities) == len(SEVERITIES) else and_(mine, delivery.c.severity.in_(severities))
+
+
+def _first_of_group(severities: Collection[Severity]) -> ColumnElement[bool]:
     earlier: Any = delivery.alias("earlier")
     same = and_(earlier.c.group_key == delivery.c.group_key, earlier.c.channel == delivery.c.channel)
-    return ~exists(select(earlier.c.id).where(same, earlier.c.state == "pending", earlier.c.id < delivery.c.id))
+    waits = and_(earlier.c.state == "pending", earlier.c.severity.in_(severities), earlier.c.id < delivery.c.id)
+    return ~exists(select(earlier.c.id).where(same, waits))

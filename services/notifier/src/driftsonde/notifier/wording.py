@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from driftsonde.core.events import (
+    ApprovalRequested,
     BaselineRef,
     BatchFinished,
     CheckResult,
     DataUntrusted,
+    DeploymentFinished,
     DriftDetected,
     DriftResolved,
     DropRejected,
@@ -25,10 +27,12 @@ from driftsonde.core.events import (
     TrainingFailed,
     WindowRef,
 )
+from driftsonde.core.ports import FIRST, Occasion
 from driftsonde.core.text import clean
 
 MAX_SENTENCE = 600
 MAX_ADDRESS = 300
+MAX_LINK = 1_000
 MAX_NAMES_LISTED = 40
 
 CHECK_WORDS: Final[Mapping[str, str]] = {
@@ -55,11 +59,16 @@ class Message:
     footer: str
 
 
-def message(event: Event) -> Message:
+def message(event: Event, occasion: Occasion = FIRST) -> Message:
     """Return what to say about an event; a type without words of its own gets its name and monitor."""
     fact = event.data
     say: Callable[[Any], tuple[str, Sequence[str]]] = _WORDS.get(type(fact), _anything)
     title, paragraphs = say(fact)
+    if occasion.sample:
+        title, paragraphs = f"TEST: {title}", ("This is a test: nothing of this happened, and nothing needs to be done.", *paragraphs)
+    if occasion.reminder:
+        open_since = f"Still open, since {_time(event.time)} (reminder {occasion.reminder})."
+        title, paragraphs = f"Still open: {title}", (open_since, *paragraphs)
     where = fact.monitor if fact.episode is None else f"{fact.monitor}/{fact.episode}"
     footer = f"{where} · {fact.TYPE} · {_time(event.time)} · {event.id[:8]}"
     return Message(title, tuple(part for part in paragraphs if part), footer)
@@ -69,7 +78,8 @@ def _detected(fact: DriftDetected) -> tuple[str, Sequence[str]]:
     if fact.trainable:
         done = "What is done: the retrainer decides whether to train; its decision and result follow here."
     else:
-        done = "What is done: nothing is trained, because missing, invalid or unseen values rose. Fix the data at its source."
+        wrong = "; ".join(clean(problem.text, MAX_ADDRESS) for problem in fact.problems)
+        done = f"What is done: nothing is trained, because the data is broken{wrong and f': {wrong}'}. Fix the data at its source."
     title = f"Drift: {fact.monitor}, {_count(len(fact.columns), 'column')} moved"
     return title, (*_moved(fact.summary, fact.columns, fact.checks), _since(fact.window, fact.baseline), done)
 
@@ -94,6 +104,27 @@ def _rejected(fact: DropRejected) -> tuple[str, Sequence[str]]:
 
 def _waiting(fact: PlanWaiting) -> tuple[str, Sequence[str]]:
     return f"Retraining waits: {fact.monitor}", (f"Until {_time(fact.until)}: {_reason(fact.reason)}", "It is decided again then.")
+
+
+def _asked(fact: ApprovalRequested) -> tuple[str, Sequence[str]]:
+    cost = f"Expected: {clean(fact.cost.in_words(), MAX_ADDRESS)}." if fact.cost else ""
+    how = (
+        f"Say yes or no: {clean(fact.link, MAX_LINK)}"
+        if fact.link
+        else f"Say yes or no: driftsonde approve {fact.monitor}/{fact.episode}, or reject."
+    )
+    return f"Train a new model? {fact.monitor}", (how, cost, f"No answer until {_time(fact.until)} is a no.")
+
+
+def _deployed(fact: DeploymentFinished) -> tuple[str, Sequence[str]]:
+    # Of a model that only batch transforms use there is no endpoint.
+    model, where = clean(fact.model), f"on endpoint {clean(fact.endpoint)}" if fact.endpoint else "in batch transforms"
+    if fact.outcome == "rolled_back":
+        return f"Rolled back: {fact.monitor}", (
+            f"Model {model} does not stay {where}: {_reason(fact.reason)}",
+            "The former model serves again.",
+        )
+    return f"Live: {fact.monitor}", (f"Model {model} serves {where} ({fact.strategy}).",)
 
 
 def _refused(fact: PlanRefused) -> tuple[str, Sequence[str]]:
@@ -131,6 +162,8 @@ _WORDS: Final[Mapping[type[Fact], Callable[[Any], tuple[str, Sequence[str]]]]] =
     DataUntrusted: _untrusted,
     DriftResolved: _resolved,
     DropRejected: _rejected,
+    ApprovalRequested: _asked,
+    DeploymentFinished: _deployed,
     PlanWaiting: _waiting,
     PlanRefused: _refused,
     TrainingFailed: _failed,

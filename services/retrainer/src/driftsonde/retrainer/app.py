@@ -18,11 +18,14 @@ from driftsonde.core.log import get_logger
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
 from driftsonde.retrainer import store
+from driftsonde.retrainer.approvals import Approvals, Links
+from driftsonde.retrainer.approvals import routes as approval_routes
+from driftsonde.retrainer.deploy.http import routes as rollback_routes
 from driftsonde.retrainer.handlers import TYPES, Handlers
 from driftsonde.retrainer.jobstates import listen
 from driftsonde.retrainer.metrics import RetrainerMetrics
 from driftsonde.retrainer.plans import Plans
-from driftsonde.retrainer.sagemaker import SageMaker, default_image
+from driftsonde.retrainer.sagemaker import SageMaker, SageMakerEndpoints, default_image
 from driftsonde.retrainer.settings import RetrainerSettings
 from driftsonde.retrainer.watcher import Watcher
 
@@ -43,12 +46,23 @@ async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) 
     changed = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(database.close)
-        await stack.enter_async_context(serve_http(health_routes(health, metrics.registry), settings.host, settings.port))
+        links = Links(settings.public_url, settings.approval_secret.get_secret_value())
+        asked = approval_routes(Approvals(database, clock), links, clock, settings.api_token.get_secret_value(), changed.set)
+        asked += rollback_routes(database, config, clock, settings.api_token.get_secret_value(), changed.set)
+        await stack.enter_async_context(serve_http([*health_routes(health, metrics.registry), *asked], settings.host, settings.port))
         objects = S3Objects(await stack.enter_async_context(aws_client("s3")), owners=config.bucket_owners)
-        jobs = SageMaker(await stack.enter_async_context(aws_client("sagemaker")))
-        plans = Plans(database, outbox, config, clock, metrics, settings.deployment, uuid)
+        sagemaker = await stack.enter_async_context(aws_client("sagemaker"))
+        jobs, endpoints = SageMaker(sagemaker), SageMakerEndpoints(sagemaker)
+        plans = Plans(database, outbox, config, clock, metrics, settings.deployment, uuid, links.make)
         watcher = Watcher(
-            database, plans, jobs, objects, clock, metrics, image=lambda: default_image(os.environ.get("AWS_REGION", "us-east-1"))
+            database,
+            plans,
+            jobs,
+            endpoints,
+            objects,
+            clock,
+            metrics,
+            image=lambda: default_image(os.environ.get("AWS_REGION", "us-east-1")),
         )
         bus.subscribe("retrainer", TYPES, Handlers(database, outbox, clock, changed.set).handle)
         relay = Relay(

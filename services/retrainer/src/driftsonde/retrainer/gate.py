@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
-from driftsonde.core.config import Gate
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from driftsonde.core.config import Gate, explain
+from driftsonde.core.errors import ConfigError
 from driftsonde.core.events import Scores
+
+
+def scores_of(gate: Gate, metrics: Mapping[str, Any]) -> Scores:
+    """Read what the evaluate step wrote.
+
+    Raises:
+        ConfigError: if something in it is not what it should be: the step, perhaps the user's own, is wrong.
+    """
+    measured = {key: metrics.get(key) for key in ("challenger", "champion", "rows", "interval", "confidence")}
+    try:
+        return Scores.model_validate(
+            {
+                "metric": gate.metric,
+                "direction": gate.direction,
+                "margin": gate.margin,
+                "importance": metrics.get("importance") or {},
+                **measured,
+            }
+        )
+    except ValidationError as exc:
+        raise ConfigError(f"metrics.json of the evaluate step: {explain(exc)}") from exc
 
 
 def passes(gate: Gate, scores: Scores) -> tuple[bool, str]:
@@ -16,8 +43,12 @@ def passes(gate: Gate, scores: Scores) -> tuple[bool, str]:
         return False, f"only {scores.rows} held-out rows, {gate.minimum_rows} are needed"
     if scores.champion is None:
         return True, "there was no champion"
-    gain = (scores.challenger - scores.champion) * (1 if gate.direction == "max" else -1)
+    low, high = scores.interval or (scores.challenger - scores.champion,) * 2
+    # Higher is better or lower is: what surely is gained is the near end of the interval either way.
+    gain = low if gate.direction == "max" else -high
     how = f"{gate.metric} {scores.challenger:.4f} against {scores.champion:.4f} on {scores.rows} held-out rows"
+    if scores.interval:
+        how += f"; the difference is {low:+.4f} to {high:+.4f} ({scores.confidence or gate.confidence:.0%} on each side)"
     if gain > gate.margin:
         return True, f"challenger is better: {how}"
-    return False, f"challenger is not better by more than {gate.margin:g}: {how}"
+    return False, f"challenger is not clearly better by more than {gate.margin:g}: {how}"

@@ -7,13 +7,15 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from driftsonde.core.events import DataUntrusted, DriftDetected, DriftResolved, Event
+from driftsonde.core.events import DataUntrusted, DriftConfirmed, DriftDetected, DriftResolved, DropRejected, Event
 from driftsonde.core.ports import Clock, Outcome
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox
 from driftsonde.retrainer import store
+from driftsonde.retrainer.decision import of_untrusted
+from driftsonde.retrainer.plans import note_decision
 
-TYPES: Final = (DriftDetected.TYPE, DataUntrusted.TYPE, DriftResolved.TYPE)
+TYPES: Final = (DriftDetected.TYPE, DataUntrusted.TYPE, DriftConfirmed.TYPE, DriftResolved.TYPE, DropRejected.TYPE)
 
 
 class Handlers:
@@ -43,7 +45,16 @@ class Handlers:
             case DataUntrusted(episode=int(episode)):
                 mine = {"monitor": event.subject, "episode": episode}
                 connection.execute(self._database.upsert(store.untrusted, mine, key=("monitor", "episode")))
+                note_decision(self._database, self._outbox, connection, of_untrusted(event.data), self._clock.now())
                 return "untrusted"
+            case DriftConfirmed(episode=int(episode)):
+                mine = {"monitor": event.subject, "episode": episode}
+                connection.execute(self._database.upsert(store.confirmed, mine, key=("monitor", "episode")))
+                return "confirmed"
+            case DropRejected():
+                latest = {"monitor": event.subject, "at": event.time}
+                connection.execute(self._database.upsert(store.unreadable, latest, key=("monitor",), update=("at",)))
+                return "unreadable"
             case DriftResolved(episode=int(episode)):
                 mine = {"monitor": event.subject, "episode": episode}
                 connection.execute(self._database.upsert(store.episode_end, mine, key=("monitor", "episode")))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
+from driftsonde.core.events import Answer
 from driftsonde.core.metrics import Metrics
 from driftsonde.retrainer.planner import REASONS
 
-STATES = ("accepted", "waiting", "refused", "promoted", "held", "done", "failed")
+STATES = ("accepted", "waiting", "refused", "promoted", "held", "rolled_back", "done", "failed")
 
 
 class RetrainerMetrics:
@@ -16,9 +19,13 @@ class RetrainerMetrics:
         self.registry = metrics.registry
         self.plans = metrics.counter("plans", "Plans by the state they reached.", "state", STATES)
         self.refusals = metrics.counter("refusals", "Plans that wait or were refused, by reason.", "reason", REASONS)
+        self.decisions = metrics.counter("decisions", "Decision records, by answer; a revision counts again.", "answer", get_args(Answer))
         self.jobs = metrics.counter("jobs", "SageMaker jobs created, by step.", "step", ("prepare", "train", "evaluate", "transform"))
         self.failures = metrics.counter(
             "job_failures", "Jobs that failed or were stopped, by step.", "step", ("prepare", "train", "evaluate", "transform")
+        )
+        self.deployments = metrics.counter(
+            "deployments", "Deployments to endpoints, by how they ended.", "outcome", ("live", "rolled_back")
         )
         self.published = metrics.counter("published", "Events published.")
         self.outbox = metrics.gauge("outbox_depth", "Events that wait to be published.")

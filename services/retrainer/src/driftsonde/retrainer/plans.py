@@ -11,17 +11,30 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, select
 
 from driftsonde.core.config import Config, Monitor, Recipe
-from driftsonde.core.events import DriftDetected, PlanAccepted, PlanFact, PlanRefused, PlanWaiting, parse_event
+from driftsonde.core.events import (
+    ApprovalRequested,
+    DecisionRecorded,
+    DriftDetected,
+    PlanAccepted,
+    PlanFact,
+    PlanRefused,
+    PlanWaiting,
+    parse_event,
+)
 from driftsonde.core.names import job_name
 from driftsonde.core.ports import Clock
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox
 from driftsonde.retrainer import store
+from driftsonde.retrainer.decision import answer_of, record, why
 from driftsonde.retrainer.metrics import RetrainerMetrics
-from driftsonde.retrainer.planner import EXPLANATIONS, LATER, Proceed, Reason, Refuse, Situation, Wait, decide
+from driftsonde.retrainer.planner import EXPLANATIONS, LATER, Decision, Proceed, Reason, Refuse, Wait, decide
+from driftsonde.retrainer.situation import Known, look
 
 KIND = {"prepare": "processing", "train": "training", "evaluate": "processing", "transform": "transform"}
 STEP = {"preparing": "prepare", "training": "train", "evaluating": "evaluate", "transforming": "transform"}
+
+_DETAIL = 20_000  # characters
 
 MakeFact = Callable[..., PlanFact]
 
@@ -45,10 +58,11 @@ class Plans:
     """Reads and moves plans."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, config: Config, clock: Clock, metrics: RetrainerMetrics, deployment: str, uuid: str
-    ) -> None:
+        self, database: Database, outbox: Outbox, config: Config, clock: Clock, metrics: RetrainerMetrics, deployment: str, uuid: str,
+        link: Callable[[str, int, datetime], str | None] = lambda monitor, episode, until: None,
+    ) -> None:  # fmt: skip
         self._database, self._outbox, self._config, self._clock, self._metrics = database, outbox, config, clock, metrics
-        self._deployment, self._uuid = deployment, uuid
+        self._deployment, self._uuid, self._link = deployment, uuid, link
 
     def view(self, row: Row[Any]) -> PlanView | None:
         """Return a plan as the steps need it; None when its monitor or recipe is no longer configured."""
@@ -74,43 +88,53 @@ class Plans:
         if fresh is None or fresh.state not in store.UNDECIDED:
             return
         monitor, now = self._config.monitor(row.monitor), self._clock.now()
-        policy = monitor.retrain if monitor else None
-        decision = decide(policy, self._config.budget, self._situation(connection, fresh, now), now)
+        known = look(connection, self._config, fresh, now)
+        decision = decide(monitor.retrain if monitor else None, self._config.budget, known.situation, now)
+        self._record(connection, fresh, decision, known)
         match decision:
             case Proceed():
                 connection.execute(store.budget.insert().values(plan=row.id, monitor=row.monitor, at=now))
                 self.move(connection, fresh, "preparing", PlanAccepted, reason="")
                 self._metrics.plans.labels("accepted").inc()
+            case Wait("approval", until) if known.situation.approval == "none":
+                self._ask(connection, fresh, until, known)
             case Wait(reason, until):
                 self.wait(connection, fresh, reason, until)
             case Refuse(reason):
-                self.move(connection, fresh, "refused", PlanRefused, reason=EXPLANATIONS[reason])
+                self.move(connection, fresh, "refused", PlanRefused, reason=why(reason, known.drift.problems))
                 self._metrics.plans.labels("refused").inc()
                 self._metrics.refusals.labels(reason).inc()
 
-    def _situation(self, connection: Connection, row: Row[Any], now: datetime) -> Situation:
-        drift = parse_event(row.event.encode()).data
-        assert isinstance(drift, DriftDetected)  # only such events make plans
-        ended, broken = store.episode_end, store.untrusted
-        over = select(ended.c.episode).where(ended.c.monitor == row.monitor, ended.c.episode == row.episode)
-        bad = select(broken.c.episode).where(broken.c.monitor == row.monitor)
-        busy = select(store.plan.c.id).where(store.plan.c.monitor == row.monitor, store.plan.c.state.in_(store.ACTIVE))
-        return Situation(
-            trainable=drift.trainable,
-            episode_open=connection.scalar(over) is None,
-            untrusted=connection.scalar(bad) is not None,
-            in_flight=connection.scalar(busy) is not None,
-            last_training=store.last_training(connection, row.monitor),
-            trainings=store.trainings_since(connection, now - store.DAY, row.monitor),
-            all_trainings=store.trainings_since(connection, now - store.DAY),
-        )
+    def _record(self, connection: Connection, row: Row[Any], decision: Decision, known: Known) -> None:
+        """Write down what is decided, and why; the same again is not news."""
+        table, (answer, reason) = store.decision, answer_of(decision)
+        here = (table.c.monitor == row.monitor, table.c.episode == row.episode)
+        before = connection.execute(select(table.c.revision, table.c.answer, table.c.reason).where(*here)).first()
+        if before is not None and (before.answer, before.reason) == (answer, reason):
+            return
+        fact = record(
+            self._config.monitor(row.monitor), known.drift, decision, known.situation, self._config.budget,
+            importances=known.importances, cost=known.cost, revision=before.revision + 1 if before else 1,
+        )  # fmt: skip
+        note_decision(self._database, self._outbox, connection, fact, self._clock.now())
+        self._metrics.decisions.labels(answer).inc()
+
+    def _ask(self, connection: Connection, row: Row[Any], until: datetime, known: Known) -> None:
+        """Put the question to people, once."""
+        values = {"monitor": row.monitor, "episode": row.episode, "state": "asked", "until": until, "at": self._clock.now(), "by": ""}
+        connection.execute(store.approval.insert().values(**values))
+        link = self._link(row.monitor, row.episode, until)
+        self._wait(connection, row, "approval", until, ApprovalRequested, cost=known.cost, link=link)
 
     def wait(self, connection: Connection, row: Row[Any], reason: Reason, until: datetime) -> None:
         """Park a plan that has not begun, or has to begin again; says so once for each reason."""
         if row.state == "waiting" and row.reason == reason:
             connection.execute(store.plan.update().where(store.plan.c.id == row.id).values(until=until))
             return
-        self.move(connection, row, "waiting", PlanWaiting, reason=EXPLANATIONS[reason], until=until)
+        self._wait(connection, row, reason, until, PlanWaiting)
+
+    def _wait(self, connection: Connection, row: Row[Any], reason: Reason, until: datetime, fact: MakeFact, **fields: Any) -> None:
+        self.move(connection, row, "waiting", fact, reason=EXPLANATIONS[reason], until=until, **fields)
         connection.execute(store.plan.update().where(store.plan.c.id == row.id).values(reason=reason, until=until))
         self._metrics.plans.labels("waiting").inc()
         self._metrics.refusals.labels(reason).inc()
@@ -125,7 +149,9 @@ class Plans:
         """Give the budget back and begin again later: nothing was trained."""
         connection.execute(store.budget.delete().where(store.budget.c.plan == row.id))
         connection.execute(store.job.delete().where(store.job.c.plan == row.id, store.job.c.state != "succeeded"))
-        self.wait(connection, row, "missing_labels", self._clock.now() + LATER)
+        until = self._clock.now() + LATER
+        self._record(connection, row, Wait("missing_labels", until), look(connection, self._config, row, self._clock.now()))
+        self.wait(connection, row, "missing_labels", until)
 
     def move(self, connection: Connection, row: Row[Any], to: str, fact: MakeFact | None = None, /, **fields: Any) -> None:
         """Change a plan's state, ask for the first job of the new state, and announce one fact.
@@ -175,7 +201,9 @@ class Plans:
         """Note what became of a job."""
         table = store.job
         since = {"created_at": self._clock.now()} if state == "created" else {}
-        connection.execute(table.update().where(table.c.name == name).values(state=state, detail=detail[:4000], seconds=seconds, **since))
+        connection.execute(
+            table.update().where(table.c.name == name).values(state=state, detail=detail[:_DETAIL], seconds=seconds, **since)
+        )
 
     def promote(self, connection: Connection, row: Row[Any], values: dict[str, Any], state: str, fact: MakeFact, **fields: Any) -> None:
         """Crown a new champion."""
@@ -191,6 +219,17 @@ class Plans:
         self._metrics.plans.labels("promoted").inc()
 
 
+def note_decision(database: Database, outbox: Outbox, connection: Connection, fact: DecisionRecorded, now: datetime) -> None:
+    """Store a decision record and announce it."""
+    values = {
+        "monitor": fact.monitor, "episode": fact.episode, "revision": fact.sequence, "answer": fact.answer, "reason": fact.reason,
+        "body": fact.model_dump_json(), "at": now,
+    }  # fmt: skip
+    changed = ("revision", "answer", "reason", "body", "at")
+    connection.execute(database.upsert(store.decision, values, key=("monitor", "episode"), update=changed))
+    outbox.add(connection, [fact])
+
+
 def succeeded(connection: Connection, plan_id: str, step: str) -> tuple[int, dict[str, Any]]:
     """Return the attempt of a step that succeeded, and what was noted of it.
 
@@ -204,3 +243,8 @@ def succeeded(connection: Connection, plan_id: str, step: str) -> tuple[int, dic
     if row is None:
         raise LookupError(f"no {step} job of {plan_id} succeeded")
     return row.attempt, json.loads(row.detail or "{}")
+
+
+def parse_id(event: str) -> str:
+    """Return the id of a stored event."""
+    return str(json.loads(event)["id"])

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from botocore.exceptions import ClientError
 
 from driftsonde.core.aws.session import TRANSPORT_ERRORS, as_retryable, error_code
-from driftsonde.core.errors import ConfigError, QuotaReached
-from driftsonde.core.ports import JobState, JobStatus
+from driftsonde.core.errors import ConfigError, QuotaReached, RetryableError
+from driftsonde.core.ports import EndpointState, JobState, JobStatus
 
 
 class _Kind(NamedTuple):
@@ -38,6 +38,7 @@ KINDS: Final = {
         "TransformJobName", "TransformJobStatus", "TransformJobArn", "create_transform_job", "describe_transform_job", "stop_transform_job"
     ),
     "model": _Kind("ModelName", "", "ModelArn", "create_model", "describe_model", None),
+    "endpoint-config": _Kind("EndpointConfigName", "", "EndpointConfigArn", "create_endpoint_config", "describe_endpoint_config", None),
 }
 
 _STATES: Final[dict[str, JobState]] = {
@@ -121,6 +122,16 @@ class SageMaker:
         except TRANSPORT_ERRORS as exc:
             raise as_retryable(exc) from exc
 
+    async def judge(self, package: str, status: Literal["Approved", "Rejected"], reason: str) -> None:
+        """Change whether a model package may be deployed; one that is gone is left alone."""
+        try:
+            await self._client.update_model_package(ModelPackageArn=package, ModelApprovalStatus=status, ApprovalDescription=reason[:1024])
+        except ClientError as exc:
+            if error_code(exc) not in _UNKNOWN:
+                raise as_retryable(exc) from exc
+        except TRANSPORT_ERRORS as exc:
+            raise as_retryable(exc) from exc
+
     async def register(self, group: str, request: Mapping[str, Any]) -> str:
         """Create a model package, and its group if need be; returns its ARN. The client token makes a repeat harmless."""
         try:
@@ -137,6 +148,74 @@ class SageMaker:
         try:
             return await call
         except ClientError as exc:
+            raise as_retryable(exc) from exc
+        except TRANSPORT_ERRORS as exc:
+            raise as_retryable(exc) from exc
+
+
+class SageMakerEndpoints:
+    """Implements `ports.Endpoints`."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def state(self, name: str) -> EndpointState | None:
+        """Describe an endpoint; None if there is none of that name."""
+        try:
+            answer = await self._client.describe_endpoint(EndpointName=name)
+        except ClientError as exc:
+            if error_code(exc) in _UNKNOWN:
+                return None
+            raise as_retryable(exc) from exc
+        except TRANSPORT_ERRORS as exc:
+            raise as_retryable(exc) from exc
+        variants = answer.get("ProductionVariants", [])
+        return EndpointState(
+            answer["EndpointStatus"], answer.get("EndpointConfigName", ""),
+            (answer.get("PendingDeploymentSummary") or {}).get("EndpointConfigName"), answer.get("FailureReason", ""),
+            {variant["VariantName"]: float(variant.get("CurrentWeight", 0.0)) for variant in variants},
+        )  # fmt: skip
+
+    async def config(self, name: str) -> Mapping[str, Any]:
+        """Return an endpoint configuration in the shape that CreateEndpointConfig takes."""
+        answer = await self._call(self._client.describe_endpoint_config(EndpointConfigName=name), f"the endpoint configuration {name}")
+        return {key: value for key, value in answer.items() if key not in ("ResponseMetadata", "EndpointConfigArn", "CreationTime")}
+
+    async def point(self, endpoint: str, config: str, guard: Mapping[str, Any] | None, tags: Sequence[Mapping[str, str]]) -> None:
+        """Have an endpoint take a configuration; one that has it, or is on its way to it, is left alone.
+
+        Raises:
+            ConfigError: if SageMaker says that it cannot be.
+            QuotaReached: if the account may not have more instances.
+            RetryableError: if the answer was lost, SageMaker is away, or something else is being done with the endpoint.
+        """
+        state = await self.state(endpoint)
+        if state is not None and config in (state.config, state.pending):
+            return
+        if state is not None and state.busy:
+            raise RetryableError(f"the endpoint {endpoint} is {state.status}", retry_after=30.0)
+        wanted: dict[str, Any] = {"EndpointName": endpoint, "EndpointConfigName": config}
+        more = {"DeploymentConfig": guard} if guard else {}
+        if state is None:
+            await self._call(self._client.create_endpoint(**wanted, Tags=list(tags)), f"the endpoint {endpoint}")
+        else:
+            await self._call(self._client.update_endpoint(**wanted, **more), f"the update of endpoint {endpoint}")
+
+    async def weigh(self, endpoint: str, weights: Mapping[str, float]) -> None:
+        """Give variants other weights."""
+        wishes = [{"VariantName": name, "DesiredWeight": weight} for name, weight in weights.items()]
+        call = self._client.update_endpoint_weights_and_capacities(EndpointName=endpoint, DesiredWeightsAndCapacities=wishes)
+        await self._call(call, f"the weights of endpoint {endpoint}")
+
+    async def _call(self, call: Any, what: str) -> Any:
+        try:
+            return await call
+        except ClientError as exc:
+            code = error_code(exc)
+            if code == "ResourceLimitExceeded":
+                raise QuotaReached(f"SageMaker: {code}", retry_after=3600.0) from exc
+            if code in _UNKNOWN:
+                raise ConfigError(f"SageMaker refuses {what}: {exc}") from exc
             raise as_retryable(exc) from exc
         except TRANSPORT_ERRORS as exc:
             raise as_retryable(exc) from exc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -9,6 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Column, Connection, Float, Index, Integer, MetaData, Row, String, Table, Text, select
 
+from driftsonde.core.events import DropRef
 from driftsonde.core.store.engine import Database, UtcDateTime
 from driftsonde.core.store.outbox import inbox_table, outbox_table
 
@@ -16,9 +18,9 @@ metadata: Final = MetaData()
 outbox: Final = outbox_table(metadata)
 inbox: Final = inbox_table(metadata)
 
-ACTIVE: Final = ("preparing", "training", "evaluating", "promoting", "transforming")
+ACTIVE: Final = ("preparing", "training", "evaluating", "promoting", "deploying", "transforming")
 UNDECIDED: Final = ("proposed", "waiting")
-TERMINAL: Final = ("done", "held", "refused", "failed")
+TERMINAL: Final = ("done", "held", "rolled_back", "refused", "failed")
 
 identity: Final = Table("identity", metadata, Column("uuid", String(32), primary_key=True))
 
@@ -58,11 +60,12 @@ model: Final = Table(
     Column("name", String(63), primary_key=True),
     Column("monitor", String(32), nullable=False),
     Column("plan", String(64), nullable=False),
-    Column("state", String(16), nullable=False),  # champion, retired
+    Column("state", String(16), nullable=False),  # challenger, champion, retired, rolled_back
     Column("data", String(1024), nullable=False),
     Column("encoding", String(1024), nullable=False),
     Column("package", String(256), nullable=False),
     Column("metrics", Text, nullable=False),
+    Column("drops", Text, nullable=False, default="[]", server_default="[]"),  # what it was trained on, the latest that fit into an event
     Column("created_at", UtcDateTime, nullable=False),
 )  # fmt: skip
 
@@ -77,6 +80,39 @@ episode_end: Final = Table(
     "episode_end", metadata,
     Column("monitor", String(32), primary_key=True),
     Column("episode", Integer, primary_key=True),
+)  # fmt: skip
+
+confirmed: Final = Table(
+    "confirmed", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("episode", Integer, primary_key=True),
+)  # fmt: skip
+
+unreadable: Final = Table(
+    "unreadable", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("at", UtcDateTime, nullable=False),  # the latest
+)  # fmt: skip
+
+approval: Final = Table(
+    "approval", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("episode", Integer, primary_key=True),
+    Column("state", String(16), nullable=False),  # asked, approved, rejected
+    Column("until", UtcDateTime, nullable=False),
+    Column("by", String(100), nullable=False, default=""),
+    Column("at", UtcDateTime, nullable=False),
+)  # fmt: skip
+
+decision: Final = Table(
+    "decision", metadata,
+    Column("monitor", String(32), primary_key=True),
+    Column("episode", Integer, primary_key=True),
+    Column("revision", Integer, nullable=False),
+    Column("answer", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("body", Text, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
 )  # fmt: skip
 
 untrusted: Final = Table(
@@ -118,6 +154,11 @@ def champion(connection: Connection, monitor: str) -> Row[Any] | None:
     ).first()
 
 
+def drops_of(row: Row[Any]) -> tuple[DropRef, ...]:
+    """Return what a model was trained on."""
+    return tuple(DropRef.model_validate(drop) for drop in json.loads(row.drops))
+
+
 def trainings_since(connection: Connection, since: datetime, monitor: str | None = None) -> tuple[datetime, ...]:
     """Return when trainings began, oldest first."""
     wanted = select(budget.c.at).where(budget.c.at > since).order_by(budget.c.at)
@@ -128,6 +169,26 @@ def last_training(connection: Connection, monitor: str) -> datetime | None:
     """Return when the monitor last trained, however long ago."""
     times = connection.scalars(select(budget.c.at).where(budget.c.monitor == monitor).order_by(budget.c.at.desc()).limit(1)).all()
     return times[0] if times else None
+
+
+def training_before(connection: Connection, monitor: str, plan_id: str) -> datetime | None:
+    """Return when the monitor last trained before a plan."""
+    wanted = select(budget.c.at).where(budget.c.monitor == monitor, budget.c.plan != plan_id).order_by(budget.c.at.desc())
+    times = connection.scalars(wanted.limit(1)).all()
+    return times[0] if times else None
+
+
+def has_news(connection: Connection, row: Row[Any]) -> bool:
+    """Whether something happened that a waiting plan waits for, so that it must not wait any longer."""
+    mine = {"unconfirmed": confirmed, "approval": approval}.get(row.reason)
+    told = [episode_end] if mine is None else [episode_end, mine]
+    for table in told:
+        here = select(table.c.episode).where(table.c.monitor == row.monitor, table.c.episode == row.episode)
+        if table is approval:
+            here = here.where(approval.c.state != "asked")
+        if connection.scalar(here) is not None:
+            return True
+    return False
 
 
 def open_plan_events(connection: Connection) -> Sequence[str]:

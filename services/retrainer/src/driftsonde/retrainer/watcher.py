@@ -19,22 +19,24 @@ from driftsonde.core.errors import ConfigError, GoneError, QuotaReached, Retryab
 from driftsonde.core.events import (
     BatchFinished,
     ModelHeld,
-    ModelPromoted,
-    Scores,
     TrainingFailed,
     TrainingStarted,
     TrainingSucceeded,
 )
 from driftsonde.core.lifecycle import Health
 from driftsonde.core.log import get_logger
-from driftsonde.core.names import digest, split_s3
-from driftsonde.core.ports import Clock, JobStatus, ObjectStore, TrainingJobs
+from driftsonde.core.names import split_s3
+from driftsonde.core.ports import Clock, Endpoints, JobStatus, ObjectStore, TrainingJobs
 from driftsonde.core.store.engine import Database
 from driftsonde.retrainer import requests, store
-from driftsonde.retrainer.gate import passes
+from driftsonde.retrainer.deploy.deployer import Deployer
+from driftsonde.retrainer.deploy.rollback import Rollbacks
+from driftsonde.retrainer.gate import passes, scores_of
+from driftsonde.retrainer.manifest import Manifests
 from driftsonde.retrainer.metrics import RetrainerMetrics
 from driftsonde.retrainer.planner import LATER
 from driftsonde.retrainer.plans import STEP, Outrun, Plans, PlanView, succeeded
+from driftsonde.retrainer.promotion import Promoter
 from driftsonde.retrainer.requests import Layout
 
 log = get_logger(__name__)
@@ -50,11 +52,15 @@ class Watcher:
     """Goes round all open plans."""
 
     def __init__(
-        self, database: Database, plans: Plans, jobs: TrainingJobs, objects: ObjectStore, clock: Clock, metrics: RetrainerMetrics, *,
-        image: Callable[[], str],
+        self, database: Database, plans: Plans, jobs: TrainingJobs, endpoints: Endpoints, objects: ObjectStore, clock: Clock,
+        metrics: RetrainerMetrics, *, image: Callable[[], str],
     ) -> None:  # fmt: skip
         self._database, self._plans, self._jobs, self._objects = database, plans, jobs, objects
         self._clock, self._metrics, self._image = clock, metrics, image
+        self._deployer = Deployer(database, plans, jobs, endpoints, objects, clock, metrics)
+        self._rollbacks = Rollbacks(database, plans, jobs, endpoints, clock, metrics)
+        self._manifests = Manifests(database, objects, clock)
+        self._promoter = Promoter(database, plans, jobs, self._deployer, self._manifests, self._image_of)
 
     async def run(self, stop: asyncio.Event, changed: asyncio.Event, health: Health, poll_seconds: float, wake: Callable[[], None]) -> None:
         """Go round at each change and at least every `poll_seconds`, until `stop` is set."""
@@ -83,12 +89,18 @@ class Watcher:
         """
         now, moved = self._clock.now(), False
         for row in await self._database.look(store.plans_in, store.UNDECIDED):
-            if row.until is None or row.until <= now or await self._database.look(_is_over, row):
+            if row.until is None or row.until <= now or await self._database.look(store.has_news, row):
                 await self._database.run(self._plans.decide, row)
                 moved = True
         active = [row for row in await self._database.look(store.plans_in, store.ACTIVE) if row.until is None or row.until <= now]
         random.shuffle(active)  # where a round ends early, it is not always the same plans that are left out
         troubles: list[RetryableError] = []
+        try:
+            moved = await self._rollbacks.advance() or moved
+        except Outrun:
+            moved = True
+        except RetryableError as exc:
+            troubles.append(exc)
         for row in active:
             try:
                 moved = await self._advance(row) or moved
@@ -111,8 +123,10 @@ class Watcher:
             return True
         try:
             if row.state == "promoting":
-                await self._promote(plan)
+                await self._promoter.promote(plan)
                 return True
+            if row.state == "deploying":
+                return await self._deployer.advance(plan)
             job = await self._database.look(store.newest_job, row.id, STEP[row.state])
             if job is None:
                 raise LookupError(f"{row.id} has no {STEP[row.state]} job")
@@ -142,7 +156,7 @@ class Watcher:
 
     async def _create(self, plan: PlanView, job: Row[Any]) -> None:
         request = await self._request(plan, job)
-        request["Tags"] = requests.identity_tags(self._plans.identity(plan, job.step, job.attempt), request)
+        request["Tags"] = requests.identity_tags(self._plans.identity(plan, job.step, job.attempt), request, plan.recipe.tags)
         await self._jobs.create(job.kind, request)
         self._metrics.jobs.labels(job.step).inc()
         log.info("job created", job=job.name, step=job.step, monitor=plan.row.monitor, episode=plan.row.episode)
@@ -158,7 +172,8 @@ class Watcher:
     async def _request(self, plan: PlanView, job: Row[Any]) -> dict[str, Any]:
         layout, recipe = Layout.of(plan.recipe, plan.row.monitor, plan.row.episode), plan.recipe
         if job.step == "prepare":
-            await self._write_manifest(plan, layout)
+            _, encoding = await self._champion(plan)
+            await self._manifests.write(plan, job.attempt, encoding)
             return requests.prepare(recipe, layout, job.name, job.attempt)
         prepared, _ = await self._database.look(succeeded, plan.row.id, "prepare")
         if job.step == "train":
@@ -180,23 +195,6 @@ class Watcher:
             return row.data, row.encoding
         configured = plan.recipe.champion
         return (configured.model, configured.encoding) if configured else (None, None)
-
-    async def _write_manifest(self, plan: PlanView, layout: Layout) -> None:
-        """Write what the prepare step works from; the same content on every try."""
-        _, encoding = await self._champion(plan)
-        columns = plan.monitor.columns
-        drops = [drop.model_dump(exclude_none=True) for drop in plan.drift.drops]
-        manifest = {
-            "monitor": plan.row.monitor, "episode": plan.row.episode, "drops": drops, "score": drops[-1:], "format": plan.monitor.format,
-            "label": columns.label, "only": columns.only,
-            "ignore": [*columns.ignore, *([columns.prediction] if columns.prediction else [])],
-            "categorical": columns.categorical, "encoding": json.loads(await self._read(encoding)) if encoding else None,
-            "owners": plan.owners,
-        }  # fmt: skip
-        if columns.label is None:
-            raise ConfigError(f"monitors.{plan.row.monitor}.columns.label: not set; training needs to know what to predict")
-        bucket, key = split_s3(layout.manifest)
-        await self._objects.write(bucket, key, json.dumps(manifest, sort_keys=True).encode())
 
     async def _read(self, uri: str) -> bytes:
         bucket, key = split_s3(uri)
@@ -248,50 +246,15 @@ class Watcher:
         )
 
     def _evaluated(self, connection: Connection, plan: PlanView, job: Row[Any], status: JobStatus, metrics: dict[str, Any]) -> None:
-        gate = plan.recipe.gate
-        scores = Scores(
-            metric=gate.metric, direction=gate.direction, margin=gate.margin, challenger=metrics["challenger"],
-            champion=metrics.get("champion"), rows=metrics["rows"],
-        )  # fmt: skip
+        scores = scores_of(plan.recipe.gate, metrics)
         self._plans.mark(connection, job.name, "succeeded", scores.model_dump_json(), status.seconds)
-        promoted, reason = passes(gate, scores)
+        promoted, reason = passes(plan.recipe.gate, scores)
         if promoted:
             self._plans.move(connection, plan.row, "promoting", reason=reason)
         else:
             name = self._plans.name(plan, "model", 1)
             self._plans.move(connection, plan.row, "held", ModelHeld, reason=reason, model=name, scores=scores)
             self._metrics.plans.labels("held").inc()
-
-    async def _promote(self, plan: PlanView) -> None:
-        """Register the challenger and crown it. Every call can be repeated."""
-        row, recipe = plan.row, plan.recipe
-        layout = Layout.of(recipe, row.monitor, row.episode)
-        name, image = self._plans.name(plan, "model", 1), await self._image_of(plan)
-        _, trained = await self._database.look(succeeded, row.id, "train")
-        prepared, _ = await self._database.look(succeeded, row.id, "prepare")
-        attempt, scores = await self._database.look(succeeded, row.id, "evaluate")
-        request = requests.create_model(recipe, name, image, trained["artifact"])
-        request["Tags"] = requests.identity_tags(self._plans.identity(plan, "model", 1), request)
-        await self._jobs.create("model", request)
-        lineage = {
-            "monitor": row.monitor, "episode": str(row.episode), "drift-event": parse_id(row.event),
-            "baseline": plan.drift.baseline.digest[:64], "manifest": layout.manifest,
-        }  # fmt: skip
-        group = recipe.package_group or f"ds-{row.monitor}"
-        package = await self._jobs.register(
-            group,
-            requests.model_package(group, digest(name), image, trained["artifact"], lineage, f"{layout.metrics(attempt)}/metrics.json"),
-        )
-        values = {
-            "name": name, "data": trained["artifact"], "encoding": f"{layout.prepared(prepared, 'meta')}/encoding.json",
-            "package": package, "metrics": json.dumps(scores),
-        }  # fmt: skip
-        fields = {
-            "reason": row.reason, "model": name, "package": package, "model_data": trained["artifact"],
-            "scores": Scores.model_validate(scores), "drops": plan.drift.drops,
-        }  # fmt: skip
-        state = "transforming" if recipe.batch.enabled else "done"
-        await self._database.run(lambda connection: self._plans.promote(connection, row, values, state, ModelPromoted, **fields))
 
     def _transformed(self, connection: Connection, plan: PlanView, job: Row[Any], status: JobStatus) -> None:
         self._plans.mark(connection, job.name, "succeeded", seconds=status.seconds)
@@ -328,14 +291,3 @@ class Watcher:
             lambda connection: self._plans.move(connection, row, "failed", TrainingFailed, reason=reason[:1000], job=job)
         )
         self._metrics.plans.labels("failed").inc()
-
-
-def parse_id(event: str) -> str:
-    """Return the id of a stored event."""
-    return str(json.loads(event)["id"])
-
-
-def _is_over(connection: Connection, row: Row[Any]) -> bool:
-    """Whether a waiting plan's episode has ended, so that it must not wait any longer."""
-    ended = store.episode_end
-    return connection.execute(ended.select().where(ended.c.monitor == row.monitor, ended.c.episode == row.episode)).first() is not None

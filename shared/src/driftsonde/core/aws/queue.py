@@ -6,7 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from driftsonde.core.aws.session import AWS_ERRORS, as_retryable
 from driftsonde.core.errors import ConfigError, DriftsondeError, LeaseLost, RetryableError
@@ -20,6 +20,14 @@ _MAX_LETTER = 1_000_000  # SQS takes 1 MiB
 _MAX_DETAIL = 1_000
 _LONGEST_ESCAPE = 13  # characters of JSON for one of text, and room for the rest of the letter
 _MAX_LEASE_SECONDS = 11.5 * 3600  # SQS ends any lease after twelve hours
+
+
+class Counts(NamedTuple):
+    """About how many messages a queue has: to be taken, taken and not settled, and not to be taken yet."""
+
+    waiting: int
+    taken: int
+    delayed: int
 
 
 class SqsQueue:
@@ -70,6 +78,27 @@ class SqsQueue:
         policy = json.loads(answer.get("Attributes", {}).get("RedrivePolicy", "{}"))
         return int(policy["maxReceiveCount"]) if "maxReceiveCount" in policy else None
 
+    async def counts(self) -> Counts:
+        """Return about how many messages it has.
+
+        Raises:
+            RetryableError: when the queue cannot be reached.
+        """
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
+        answer = await self._call(self._client.get_queue_attributes(QueueUrl=self.url, AttributeNames=names))
+        found = answer.get("Attributes", {})
+        return Counts(*(int(found.get(name, 0)) for name in names))
+
+    def letters(self) -> SqsQueue:
+        """Return the queue that poison is moved to.
+
+        Raises:
+            ConfigError: if there is none.
+        """
+        if self._dead_letters is None:
+            raise ConfigError(f"{self.url} has no dead-letter queue")
+        return SqsQueue(self._client, self._dead_letters)
+
     async def delete(self, receipt: str) -> None:
         """Delete one message; calls made at about the same time share a request."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -113,13 +142,12 @@ class SqsQueue:
         Raises:
             ConfigError: if there is no dead-letter queue.
         """
-        if self._dead_letters is None:
-            raise ConfigError(f"{self.url} has no dead-letter queue")
+        dead_letters = self.letters().url
         letter = {"reason": reason, "detail": detail[:_MAX_DETAIL], "body": body}
         text = json.dumps(letter)  # in ASCII: SQS refuses control characters, and counts bytes
         if len(text) > _MAX_LETTER:
             text = json.dumps(letter | {"body": body[: _MAX_LETTER // _LONGEST_ESCAPE], "truncated": True})
-        await self._call(self._client.send_message(QueueUrl=self._dead_letters, MessageBody=text))
+        await self._call(self._client.send_message(QueueUrl=dead_letters, MessageBody=text))
 
     async def _call(self, call: Any) -> Any:
         try:

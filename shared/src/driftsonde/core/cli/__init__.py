@@ -28,16 +28,18 @@ replay_app = typer.Typer(
     help="Take again what was refused, missed or lost. Whatever was counted or handled before is recognised, so repeating is harmless.",
     no_args_is_help=True,
 )
+notify_app = typer.Typer(help="Try the channels.", no_args_is_help=True)
 app.add_typer(baseline_app, name="baseline")
 app.add_typer(monitors_app, name="monitors")
 app.add_typer(config_app, name="config")
 app.add_typer(replay_app, name="replay")
+app.add_typer(notify_app, name="notify")
 
 _MAX_MESSAGE = 5_000
 _SERVICES = {
     "detector": "Measure drops against baselines and publish drift events.",
     "retrainer": "Turn drift events into gated training and batch transform jobs.",
-    "notifier": "Tell people over Slack, SNS and webhooks.",
+    "notifier": "Tell people over Slack, PagerDuty, e-mail, SNS and webhooks.",
 }
 
 
@@ -50,7 +52,7 @@ def _service_command(name: str) -> Callable[..., None]:
     return run
 
 
-def service_module(service: str, module: Literal["__main__", "again"]) -> Any:
+def service_module(service: str, module: Literal["__main__", "again", "sample"]) -> Any:
     """Return a module of a service, which may or may not be installed: core imports none.
 
     Raises:
@@ -63,7 +65,25 @@ def service_module(service: str, module: Literal["__main__", "again"]) -> Any:
 
 
 def _register() -> None:
-    from driftsonde.core.cli import backtest, baseline, budget, check, configuration, demo, monitors, replay, report, status, up, verify
+    from driftsonde.core.cli import (
+        approve,
+        backtest,
+        baseline,
+        budget,
+        check,
+        configuration,
+        demo,
+        explain,
+        monitors,
+        notify,
+        replay,
+        report,
+        rollback,
+        silence,
+        status,
+        up,
+        verify,
+    )
 
     app.command("init")(configuration.init)
     app.command("check")(check.check)
@@ -79,8 +99,14 @@ def _register() -> None:
     monitors_app.command("list")(monitors.list_)
     app.command("up")(up.up)
     app.command("demo")(demo.demo)
+    app.command("silence")(silence.silence)
+    app.command("rollback")(rollback.rollback)
+    notify_app.command("test")(notify.try_channel)
     app.command("status")(status.status)
     app.command("report")(report.report)
+    app.command("explain")(explain.explain)
+    app.command("approve")(approve.approve)
+    app.command("reject")(approve.reject)
     for name, about in _SERVICES.items():
         app.command(name, help=about + " Settings come from DRIFTSONDE_* variables.")(_service_command(name))
 

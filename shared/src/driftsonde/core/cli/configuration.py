@@ -23,6 +23,7 @@ monitors:
     # window: {by: object}                        # or {by: rows, size: 100000} or {by: time, column: ts, size: 1d, lateness: 6h}
     # policy: {alpha: 0.001, lookback: 32, thresholds: {distance: 0.10, psi: 0.20}}
     # retrain: {recipe: churn-xgb, cooldown: 24h, max_per_day: 1}
+    # retrain: {recipe: churn-xgb, approval: ask, confirm: {windows: 2, of: 3}, quiet: {from: "22:00", to: "06:00", tz: Europe/Berlin}}
     # notify: [ml-oncall]
 
 # recipes:
@@ -30,13 +31,16 @@ monitors:
 #     role: arn:aws:iam::123456789012:role/driftsonde-jobs
 #     output: s3://acme-ml/driftsonde/
 #     training: {hyperparameters: {objective: "binary:logistic", num_round: "200"}}
-#     gate: {metric: auc, direction: max, margin: 0.0}
+#     gate: {metric: auc, direction: max, margin: 0.0, confidence: 0.95}
+#     # deploy: {strategy: canary, endpoint: churn-live, alarms: [churn-5xx]}   # or single, shadow, linear, bandit; default: batch only
 #     # champion: {model: s3://…/model.tar.gz, encoding: s3://…/encoding.json}
 
 # channels:
 #   ml-oncall: {type: slack, webhook_file: /run/secrets/slack}   # the file holds the URL
+#   # type: sns | webhook | pagerduty | email; each may have severity, events, quiet, remind
 
 # budget: {training_jobs_per_day: 10}             # over all monitors
+# budget: {prices: {ml.m5.large: 0.115}, spend_per_month: 500}   # your region's prices of an hour
 # bucket_owners: {acme-ml: "111122223333"}        # account that must own a bucket
 """
 

@@ -203,6 +203,7 @@ class _Story:
         self._screen.facts("The model, before and after", pairs)
         episodes = sorted({event["data"]["episode"] for event, _ in scores})
         saved = asyncio.run(self._save())
+        self._screen.facts("What was decided, and why", self._decisions())
         self._screen.facts("Where everything lies", [
             ("configuration", str(self._folder / "driftsonde.yaml")),
             ("state, logs", str(self._folder)),
@@ -215,6 +216,14 @@ class _Story:
             ("your own bucket", "driftsonde init && driftsonde config check && driftsonde up"),
             ("this demo, left running", "make demo KEEP=1"),
         ])  # fmt: skip
+
+    def _decisions(self) -> list[tuple[str, str]]:
+        """Return the decision record that holds of each episode."""
+        latest: dict[int, str] = {}
+        for event in self._events:
+            if event["type"].endswith("decision.recorded"):
+                latest[event["data"]["episode"]] = event["data"]["text"]
+        return [(f"episode {number}", text) for number, text in sorted(latest.items())]
 
     def _reports(self, stack: Stack) -> list[tuple[int, Path]]:
         """Write the report of each drift episode."""
@@ -246,7 +255,9 @@ class _Story:
 
         self._screen.facts("Running until Ctrl-C", [
             *((name, f"{stack.service_url(name)}/metrics") for name in ("detector", "retrainer", "notifier")),
+            ("console", f"{stack.service_url('detector')}/"),
             ("status", f"driftsonde status --url {stack.service_url('detector')}"),
+            ("decisions", f"driftsonde explain {MONITOR}/1 --url {stack.service_url('detector')}"),
             ("S3", f"{stack.endpoint}  (key and secret: test)"),
         ])  # fmt: skip
         wait_for_signal()
@@ -288,5 +299,7 @@ def _config(webhook: Path, model: str, encoding: str) -> dict[str, Any]:
             "gate": {"metric": "auc", "direction": "max", "margin": 0.0},
             "champion": {"model": model, "encoding": encoding},
         }},
+        # Made up, so that a decision shows what it would cost: local SageMaker is free, and AWS's price depends on the region.
+        "budget": {"prices": {"ml.m5.large": 0.1}},
         "channels": {"ml-oncall": {"type": "slack", "webhook_file": str(webhook), "allow_private": True}},
     }  # fmt: skip

@@ -28,10 +28,7 @@ def report(
     """
     if (episode is None) == (window is None) or (window is None) != (monitor is None):
         raise typer.BadParameter("give either --episode, or --window and --monitor")
-    named = _EPISODE.fullmatch(episode) if episode is not None else None
-    if episode is not None and named is None:
-        raise typer.BadParameter(f"--episode {episode!r}: expected MONITOR/NUMBER, e.g. churn/7")
-    page = episode_page(url, named[1], int(named[2])) if named else window_page(url, monitor or "", window or "")
+    page = episode_page(url, *named_episode(episode)) if episode is not None else window_page(url, monitor or "", window or "")
     if out is None:
         typer.echo(page, nl=False)
         return
@@ -39,6 +36,18 @@ def report(
         out.write_text(page, encoding="utf-8")
     except OSError as exc:
         raise DriftsondeError(f"cannot write {out}: {exc.strerror}") from exc
+
+
+def named_episode(text: str) -> tuple[str, int]:
+    """Read MONITOR/NUMBER.
+
+    Raises:
+        typer.BadParameter: if it is anything else.
+    """
+    named = _EPISODE.fullmatch(text)
+    if named is None:
+        raise typer.BadParameter(f"{text!r}: expected MONITOR/NUMBER, e.g. churn/7")
+    return named[1], int(named[2])
 
 
 def episode_page(url: str, monitor: str, number: int) -> str:

@@ -15,6 +15,7 @@ from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.numeric import NumericBins
 from driftsonde.core.sketch.table import Layout, TableSketch
 
+_KEY_COLUMNS = 3
 _KINDS: tuple[Kind, ...] = ("numeric", "categorical", "empty")
 
 
@@ -27,12 +28,14 @@ class FrozenBaseline:
         rows: rows that it was built from.
         untested: columns that are not tested, by name, with the reason.
         windows: how many windows its thresholds were back-tested on; 0 means not calibrated.
+        repeats: rows per distinct row, at least 1.
     """
 
     columns: tuple[ColumnBaseline, ...]
     rows: int
     untested: dict[str, str] = field(default_factory=dict)
     windows: int = 0
+    repeats: float = 1.0
 
     @cached_property
     def data(self) -> bytes:
@@ -48,6 +51,12 @@ class FrozenBaseline:
     def by_name(self) -> dict[str, ColumnBaseline]:
         """The columns by name."""
         return {column.name: column for column in self.columns}
+
+    @cached_property
+    def key_columns(self) -> tuple[str, ...]:
+        """The few columns that tell rows apart best: those with the most bins."""
+        ranked = sorted(self.columns, key=lambda column: (-column.size, column.name))
+        return tuple(column.name for column in ranked[:_KEY_COLUMNS])
 
     @cached_property
     def layout(self) -> Layout:
@@ -73,6 +82,7 @@ def _write(baseline: FrozenBaseline) -> Writer:
     out.text("baseline")
     out.integer(baseline.rows)
     out.integer(baseline.windows)
+    out.floats(np.array([baseline.repeats]))
     out.texts([text for name in sorted(baseline.untested) for text in (name, baseline.untested[name])])
     out.integer(len(baseline.columns))
     for column in baseline.columns:
@@ -102,12 +112,14 @@ def _read(data: bytes) -> FrozenBaseline:
     source = Reader(data)
     if source.text() != "baseline":
         raise SketchError("not a baseline")
-    rows, windows, untested = source.integer(), source.integer(), source.texts()
+    rows, windows, repeats, untested = source.integer(), source.integer(), source.floats(), source.texts()
     columns = tuple(_read_column(source) for _ in range(source.integer()))
     source.finish()
+    if repeats.shape != (1,) or not 1 <= repeats[0] < np.inf:
+        raise SketchError("baseline does not say how often its rows repeat")
     if len(untested) % 2:
         raise SketchError("baseline has an untested column without a reason")
-    return FrozenBaseline(columns, rows, dict(zip(untested[::2], untested[1::2], strict=True)), windows)
+    return FrozenBaseline(columns, rows, dict(zip(untested[::2], untested[1::2], strict=True)), windows, float(repeats[0]))
 
 
 def _read_column(source: Reader) -> ColumnBaseline:

@@ -88,6 +88,18 @@ def _spans_of(kind: EpisodeKind, verdicts: Sequence[Judged], clear_after: int) -
     return spans
 
 
+def is_confirmed(verdicts: Sequence[Judged], opened: str, *, windows: int, of: int) -> bool:
+    """Tell whether drift went on: so many of the latest `of` windows alarmed at some time since a window opened an episode.
+
+    Args:
+        verdicts: in window order; the opening window is among them.
+        windows: at least 1, at most `of`.
+    """
+    words = [verdict.window for verdict in verdicts]
+    since = [verdict.word == "drift" for verdict in verdicts[words.index(opened) :]] if opened in words else []
+    return any(sum(since[max(0, end - of) : end]) >= windows for end in range(1, len(since) + 1))
+
+
 def reconcile(spans: Sequence[Span], stored: Sequence[Stored], *, last: int = 0) -> list[Opened | Closed]:
     """Say what to announce so that the stored episodes agree with the verdicts.
 

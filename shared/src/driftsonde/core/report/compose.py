@@ -17,6 +17,7 @@ from driftsonde.core.monitoring.episode import Judged as JudgedWord
 from driftsonde.core.monitoring.episode import Span, find_spans
 from driftsonde.core.parameters import parameters_of
 from driftsonde.core.report.columns import MAX_LISTED, Judged, brief_columns, full_columns, judged_again, judged_by_event, worst_of
+from driftsonde.core.report.decided import decided
 from driftsonde.core.report.gather import Material
 from driftsonde.core.report.model import Fact, Mark, Report, Word
 from driftsonde.core.report.story import LINE, answer, gate_of, moment, of_episode, steps
@@ -120,7 +121,7 @@ def _report(
     report = Report(
         title=title, marks=tuple(marks), more_marks=more, full=tuple(full), others=tuple(brief_columns(rest[:MAX_LISTED])),
         unlisted=max(0, len(rest) - MAX_LISTED), note=clean(material.lost, LINE), quality=tuple(_quality(material, broken)),
-        rejected=tuple(_rejected(material)), steps=tuple(steps(mine)), gate=gate_of(mine), policy=tuple(_flat(policy)), data={}, **fields,
+        rejected=tuple(_rejected(material)), decided=tuple(decided(mine)), steps=tuple(steps(mine)), gate=gate_of(mine), policy=tuple(_flat(policy)), data={}, **fields,
     )  # fmt: skip
     return replace(report, data=_data(report, material, mine))
 

@@ -153,6 +153,7 @@ class Report:
         others: what is not in full.
         unlisted: columns that are not even in the table.
         note: why pictures are missing, if they are.
+        decided: the decision record.
         recomputed: how the checks of the event compare with their counts.
         command: what repeats the verdict.
         event: the opening event as `verify` reads it; empty for a window.
@@ -171,6 +172,7 @@ class Report:
     note: str
     quality: tuple[Fact, ...]
     rejected: tuple[Fact, ...]
+    decided: tuple[Fact, ...]
     steps: tuple[Step, ...]
     gate: Gate | None
     repeat: tuple[Fact, ...]

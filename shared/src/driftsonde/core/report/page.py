@@ -11,30 +11,30 @@ import json
 from datetime import datetime
 from functools import cache
 from html.parser import HTMLParser
-from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Template
 
 from driftsonde.core.errors import DriftsondeError
+from driftsonde.core.look import environment
 from driftsonde.core.report import pictures
 from driftsonde.core.report.columns import NEVER
 from driftsonde.core.report.model import Report
 from driftsonde.core.report.story import moment
-from driftsonde.core.text import clean
 
 _EVENT = "report-event"
 
 
-def render(report: Report, *, made: datetime) -> str:
+def render(report: Report, *, made: datetime, home: str = "") -> str:
     """Return the page.
 
     Args:
         made: when; it is all that differs between two reports of the same.
+        home: where a page that is served leads back to; a file leads nowhere.
     """
     # Escapes of JSON: what is not ASCII may be what turns text around.
     data = json.dumps(report.data, separators=(",", ":"), ensure_ascii=True)
     event = json.dumps(json.loads(report.event), separators=(",", ":"), ensure_ascii=True) if report.event else ""
-    return _template().render(r=report, made=moment(made), data=data, event=event, event_id=_EVENT)
+    return _template().render(r=report, made=moment(made), data=data, event=event, event_id=_EVENT, home=home)
 
 
 def event_of(page: str) -> bytes:
@@ -71,10 +71,10 @@ class _Event(HTMLParser):
 
 @cache
 def _template() -> Template:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"clean": clean, "figure": _figure, "percent": _percent}
-    environment.globals["draw"] = pictures
-    return environment.from_string(files(__package__).joinpath("page.html.j2").read_text("utf-8"))
+    made = environment(__package__)
+    made.filters |= {"figure": _figure, "percent": _percent}
+    made.globals["draw"] = pictures
+    return made.get_template("page.html.j2")
 
 
 def _figure(value: float | int | None) -> str:

@@ -8,9 +8,13 @@ from typing import Any, Final
 
 from driftsonde.core.events import (
     Alarm,
+    ApprovalRequested,
     BaselineAdopted,
     BatchFinished,
+    DecisionRecorded,
     DeliveryFinished,
+    DeploymentFinished,
+    DeploymentStarted,
     DriftResolved,
     Event,
     Fact,
@@ -98,17 +102,21 @@ def _because(reason: str) -> str:
 _ANSWERS: Final[dict[type[Fact], Callable[[Any], str]]] = {
     PlanAccepted: lambda data: "training is planned",
     PlanWaiting: lambda data: f"training waits until {moment(data.until)}{_because(data.reason)}",
+    ApprovalRequested: lambda data: f"people were asked whether to train, until {moment(data.until)}",
     PlanRefused: lambda data: f"nothing was trained{_because(data.reason)}",
     TrainingStarted: lambda data: "a challenger is being trained",
     TrainingSucceeded: lambda data: "a challenger was trained",
     TrainingFailed: lambda data: f"training failed{_because(data.reason)}",
     ModelPromoted: lambda data: f"a new model was promoted ({_scores(data.scores)})",
     ModelHeld: lambda data: f"a challenger was trained and not promoted ({_scores(data.scores)})",
+    DeploymentStarted: lambda data: f"a challenger is being brought to the endpoint {clean(data.endpoint)}",
+    DeploymentFinished: lambda data: f"the challenger {'serves' if data.outcome == 'live' else 'was rolled back'}{_because(data.reason)}",
 }
 
 _TITLES: Final = {
     "drift.detected": "episode opened", "data.untrusted": "episode opened", "drift.resolved": "episode closed",
-    "verdict.revised": "verdict revised", "plan.accepted": "plan accepted", "plan.waiting": "plan waits", "plan.refused": "plan refused",
+    "verdict.revised": "verdict revised", "drift.confirmed": "drift confirmed", "decision.recorded": "decision",
+    "approval.requested": "approval asked for", "deployment.started": "deployment started", "deployment.finished": "deployment", "plan.accepted": "plan accepted", "plan.waiting": "plan waits", "plan.refused": "plan refused",
     "training.started": "training started", "training.succeeded": "training finished", "training.failed": "training failed",
     "model.promoted": "gate: promoted", "model.held": "gate: held", "batch.finished": "batch transform",
     "baseline.adopted": "baseline adopted", "delivery.finished": "message",
@@ -120,6 +128,10 @@ def _detail(data: Fact, kinds: Mapping[str, str]) -> str:
         Alarm: lambda d: d.summary,
         DriftResolved: lambda d: d.cause,
         VerdictRevised: lambda d: f"{d.window.id}: {d.before} → {d.after}",
+        DecisionRecorded: lambda d: d.text,
+        ApprovalRequested: lambda d: f"until {moment(d.until)}",
+        DeploymentStarted: lambda d: f"{d.model} to {d.endpoint} ({d.strategy})",
+        DeploymentFinished: lambda d: f"{d.model}{d.endpoint and f' on {d.endpoint}'}: {d.outcome.replace('_', ' ')}{_because(d.reason)}",
         PlanWaiting: lambda d: f"until {moment(d.until)}{_because(d.reason)}",
         TrainingStarted: lambda d: d.job,
         TrainingSucceeded: lambda d: f"{d.job}  {', '.join(f'{name} {value:.4f}' for name, value in sorted(d.metrics.items()))}",

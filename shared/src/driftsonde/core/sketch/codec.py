@@ -17,9 +17,10 @@ import numpy as np
 import zstandard
 
 from driftsonde.core.sketch.counts import Counts, Floats
+from driftsonde.core.sketch.rows import Hashes, RowSample
 from driftsonde.core.sketch.table import Layout, TableSketch
 
-VERSION = 2
+VERSION = 3
 MAX_BYTES = 256 * 1024 * 1024
 """What a sketch may grow to when it is unpacked."""
 
@@ -100,6 +101,10 @@ class Writer:
         """Append IEEE doubles."""
         self._out += b"f" + struct.pack("<I", len(values)) + values.astype("<f8").tobytes()
 
+    def hashes(self, values: Hashes) -> None:
+        """Append hashes of 64 bits."""
+        self._out += b"h" + struct.pack("<I", len(values)) + values.astype("<u8").tobytes()
+
     def texts(self, values: Sequence[str]) -> None:
         """Append a list of texts."""
         self.integer(len(values))
@@ -166,6 +171,12 @@ class Reader:
         (length,) = struct.unpack("<I", self._take(4))
         return np.frombuffer(self._take(8 * length), dtype="<f8").astype(np.float64)
 
+    def hashes(self) -> Hashes:
+        """Read hashes."""
+        self._expect(b"h")
+        (length,) = struct.unpack("<I", self._take(4))
+        return np.frombuffer(self._take(8 * length), dtype="<u8").astype(np.uint64)
+
     def texts(self) -> list[str]:
         """Read a list of texts."""
         return [self.text() for _ in range(self.integer())]
@@ -198,6 +209,9 @@ def _write_table(sketch: TableSketch) -> Writer:
     out.texts(sorted(sketch.new))
     for counts in (sketch.counts, sketch.nulls, sketch.invalid):
         out.counts(counts)
+    out.integer(sketch.sample.exponent)
+    out.hashes(sketch.sample.hashes)
+    out.counts(sketch.sample.counts)
     return out
 
 
@@ -215,7 +229,10 @@ def decode_table(data: bytes, layout: Layout) -> TableSketch:
     rows, bad_rows, unreadable = (source.integer() for _ in range(3))
     new = frozenset(source.texts())
     counts, nulls, invalid = (source.counts() for _ in range(3))
+    sample = RowSample(source.integer(), source.hashes(), source.counts())
     source.finish()
+    if not sample.is_possible():
+        raise SketchError("the sketch has a sample of rows that no rows could have given")
     if (len(counts), len(nulls), len(invalid)) != (layout.width, len(layout.sizes), len(layout.sizes)):
         raise SketchError("the sketch has other bins than its baseline")
-    return TableSketch(layout, rows, bad_rows, unreadable, counts, nulls, invalid, new)
+    return TableSketch(layout, rows, bad_rows, unreadable, counts, nulls, invalid, new, [sample])

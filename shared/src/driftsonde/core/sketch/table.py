@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from driftsonde.core.sketch.counts import ColumnSketch, Counts
+from driftsonde.core.sketch.rows import RowSample, merge_samples
+
+_SAMPLES = 64  # are merged at once: one by one takes longer, and all at last more memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +71,7 @@ class TableSketch:
     nulls: Counts
     invalid: Counts
     new: frozenset[str] = frozenset()
+    _samples: list[RowSample] = field(default_factory=lambda: [RowSample()])
     _seen: Counts | None = None
 
     @classmethod
@@ -93,6 +97,19 @@ class TableSketch:
         """The columns that were in some row, by name."""
         found = {name: self.column(name) for name in self.layout.sizes}
         return {name: column for name, column in found.items() if column.rows}
+
+    @property
+    def sample(self) -> RowSample:
+        """Some of the distinct rows. Merged when it is asked for: of a look-back nobody does, but of its last window."""
+        if len(self._samples) > 1:
+            self._samples = [merge_samples(self._samples)]
+        return self._samples[0]
+
+    def add_rows(self, sample: RowSample) -> None:
+        """Fold in which rows there are."""
+        self._samples.append(sample)
+        if len(self._samples) > _SAMPLES:
+            self._samples = [self.sample]
 
     def column(self, name: str) -> ColumnSketch:
         """Return one column's counts; they are a view, not a copy."""
@@ -129,6 +146,7 @@ class TableSketch:
         self.nulls += other.nulls
         self.invalid += other.invalid
         self.new |= other.new
+        self.add_rows(other.sample)
         self._seen = None
         return self
 
@@ -151,6 +169,7 @@ class TableSketch:
             and np.array_equal(self.counts, other.counts)
             and np.array_equal(self.nulls, other.nulls)
             and np.array_equal(self.invalid, other.invalid)
+            and self.sample == other.sample
         )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from driftsonde.core.errors import ConfigError, QuotaReached, RetryableError
 from driftsonde.core.ports import JobState, JobStatus
 
-_NAMES = {"training": "TrainingJobName", "processing": "ProcessingJobName", "transform": "TransformJobName", "model": "ModelName"}
+_NAMES = {
+    "training": "TrainingJobName", "processing": "ProcessingJobName", "transform": "TransformJobName", "model": "ModelName",
+    "endpoint-config": "EndpointConfigName",
+}  # fmt: skip
 
 
 @dataclass
@@ -26,6 +29,7 @@ class FakeTrainingJobs:
     created: dict[str, tuple[str, Mapping[str, Any]]] = field(default_factory=dict)
     packages: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     stopped: list[str] = field(default_factory=list)
+    judged: dict[str, str] = field(default_factory=dict)
     _status: dict[str, JobStatus] = field(default_factory=dict)
 
     async def create(self, kind: str, request: Mapping[str, Any]) -> None:
@@ -57,6 +61,10 @@ class FakeTrainingJobs:
         token = f"{group}/{request['ClientToken']}"
         self.packages.setdefault(token, dict(request))
         return f"arn:aws:sagemaker:us-east-1:000000000000:model-package/{group}/{list(self.packages).index(token) + 1}"
+
+    async def judge(self, package: str, status: Literal["Approved", "Rejected"], reason: str) -> None:
+        """Note the newest judgement of a package."""
+        self.judged[package] = status
 
     def finish(self, name: str, state: JobState = "succeeded", detail: str = "", *, metrics: Mapping[str, float] | None = None) -> None:
         """End a job."""

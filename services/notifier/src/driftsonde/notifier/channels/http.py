@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Final
@@ -21,7 +21,8 @@ from driftsonde.core.ports import Clock, Delivery
 
 TIMEOUT_SECONDS: Final = 10.0
 _CONNECT_SECONDS: Final = 4.0
-_MAX_ANSWER_BYTES: Final = 1024
+MAX_STATUS: Final = 1024
+"""Bytes of an answer of which little more than the status matters."""
 _MAX_ADDRESSES: Final = 2
 _TOO_EARLY: Final = frozenset({408, 425, 429})
 
@@ -97,6 +98,7 @@ class HttpPoster:
         clock: tells how far ahead a Retry-After date is.
         key: the configuration key of the URL, for messages.
         allow_private: also http, and addresses that are not public.
+        most: bytes of an answer that are read.
         resolve: the resolver.
 
     Raises:
@@ -105,8 +107,9 @@ class HttpPoster:
 
     def __init__(
         self, url: str, client: httpx.AsyncClient, clock: Clock, *,
-        key: str, allow_private: bool = False, resolve: Resolve = resolve_host,
+        key: str, allow_private: bool = False, most: int = MAX_STATUS, resolve: Resolve = resolve_host,
     ) -> None:  # fmt: skip
+        self._most = most
         self._client, self._clock, self._resolve, self._allow_private = client, clock, resolve, allow_private
         self._url = _usable(url, key, allow_private)
         self._host = self._url.raw_host.decode("ascii")
@@ -114,42 +117,41 @@ class HttpPoster:
         if not allow_private and not all(map(is_public, _numeric(self._host, self._port))):
             raise ConfigError(f"{key}: the URL's address is not public; allow_private permits it for demo and tests")
 
-    async def post(self, body: bytes, content_type: str) -> Answer | Delivery:
+    async def post(self, body: bytes, content_type: str, headers: Mapping[str, str] | None = None) -> Answer | Delivery:
         """Post once; a `Delivery` when no answer came."""
+        given = {"Content-Type": content_type, **(headers or {})}
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):  # over all: httpx's own limits are per read
                 addresses = await self._resolve(self._host, self._port)
                 if not self._allow_private and not all(map(is_public, addresses)):
                     return Delivery("refused", "address is not public")
-                return await self._post_to(addresses[:_MAX_ADDRESSES], body, content_type)
+                return await self._post_to(addresses[:_MAX_ADDRESSES], body, given)
         except TimeoutError:
             return Delivery("retry", "timeout")
         except (httpx.TransportError, OSError, UnicodeError) as exc:
             return Delivery("retry", type(exc).__name__)  # only the kind: texts may name the address
 
-    async def _post_to(self, addresses: Sequence[str], body: bytes, content_type: str) -> Answer | Delivery:
+    async def _post_to(self, addresses: Sequence[str], body: bytes, given: Mapping[str, str]) -> Answer | Delivery:
         for address in addresses:
             try:
-                return await self._exchange(address, body, content_type)
+                return await self._exchange(address, body, given)
             except (httpx.ConnectError, httpx.ConnectTimeout) as exc:  # nothing was sent: another address may answer
                 failure = Delivery("retry", type(exc).__name__)
         return failure if addresses else Delivery("retry", "host has no address")
 
-    async def _exchange(self, address: str, body: bytes, content_type: str) -> Answer:
-        headers = {
-            "Host": self._url.netloc.decode("ascii"), "Content-Type": content_type,
-            "Accept-Encoding": "identity", "User-Agent": "driftsonde-notifier",
-        }  # fmt: skip
+    async def _exchange(self, address: str, body: bytes, given: Mapping[str, str]) -> Answer:
+        ours = {"Host": self._url.netloc.decode("ascii"), "Accept-Encoding": "identity", "User-Agent": "driftsonde-notifier"}
+        headers = {**given, **ours}
         target = self._url.copy_with(host=address)
         # The certificate is checked against the configured name, not against the address.
         async with self._client.stream("POST", target, content=body, headers=headers, extensions={"sni_hostname": self._host}) as answer:
             text = b""
             async for chunk in answer.aiter_raw():
                 text += chunk
-                if len(text) > _MAX_ANSWER_BYTES:
+                if len(text) > self._most:
                     break
             retry_after = self._seconds(answer.headers.get("Retry-After", ""))
-            return Answer(answer.status_code, text[:_MAX_ANSWER_BYTES].decode("utf-8", "replace"), retry_after)
+            return Answer(answer.status_code, text[: self._most].decode("utf-8", "replace"), retry_after)
 
     def _seconds(self, header: str) -> float | None:
         """Read Retry-After, seconds or a date; None when there is none that can be read."""

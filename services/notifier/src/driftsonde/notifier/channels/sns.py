@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError, NoRegionError
 from driftsonde.core.aws.session import TRANSPORT_ERRORS, as_retryable, aws_client, error_code
 from driftsonde.core.errors import ConfigError, Throttled
 from driftsonde.core.events import Event
-from driftsonde.core.ports import Delivery
+from driftsonde.core.ports import FIRST, Delivery, Occasion
 from driftsonde.notifier.grouping import group_key, severity
 from driftsonde.notifier.render import plain_text, subject
 
@@ -42,10 +42,10 @@ class Sns:
     def __init__(self, client: Any, topic_arn: str) -> None:
         self._client, self._topic_arn = client, topic_arn
 
-    async def send(self, event: Event) -> Delivery:
+    async def send(self, event: Event, occasion: Occasion = FIRST) -> Delivery:
         """Publish one event."""
         try:
-            await self._client.publish(**self._request(event))
+            await self._client.publish(**self._request(event, occasion))
         except ClientError as exc:
             code = error_code(exc)
             if code in _PERMANENT:
@@ -58,12 +58,12 @@ class Sns:
             return Delivery("retry", type(exc).__name__)
         return Delivery("delivered")
 
-    def _request(self, event: Event) -> dict[str, Any]:
+    def _request(self, event: Event, occasion: Occasion) -> dict[str, Any]:
         attributes = {"monitor": event.subject, "type": event.data.TYPE, "severity": severity(event.data)}
         request: dict[str, Any] = {
             "TopicArn": self._topic_arn,
-            "Subject": subject(event),
-            "Message": plain_text(event),
+            "Subject": subject(event, occasion),
+            "Message": plain_text(event, occasion),
             "MessageAttributes": {name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()},
         }
         if self._topic_arn.endswith(".fifo"):

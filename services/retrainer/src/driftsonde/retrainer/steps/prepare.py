@@ -7,11 +7,13 @@ number): the same rows are held out on every attempt, and held-out rows never tr
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import csv
 import hashlib
 import json
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -20,8 +22,9 @@ from numpy.typing import NDArray
 
 from driftsonde.core.aws.objects import S3Objects
 from driftsonde.core.aws.session import aws_client
+from driftsonde.core.columns import level_name
 from driftsonde.core.events import DropRef
-from driftsonde.core.readers import StoreSource, open_table
+from driftsonde.core.readers import Format, StoreSource, open_table
 from driftsonde.retrainer.steps.container import inputs, outputs, run_step
 from driftsonde.retrainer.steps.encoding import Encoding, as_floats
 
@@ -33,8 +36,9 @@ def prepare() -> None:
     """Run the step."""
     manifest = json.loads((inputs("manifest") / "job.json").read_text())
     with _Drops(manifest) as drops:
+        labels = _late_labels(manifest, drops) if manifest.get("labels") else None
         encoding = _encoding(manifest, drops)
-        counts = _write_splits(manifest, drops, encoding)
+        counts = _write_splits(manifest, drops, encoding, labels)
     (outputs("meta") / "encoding.json").write_text(json.dumps(encoding.dump(), sort_keys=True))
     (outputs("meta") / "summary.json").write_text(json.dumps(counts))
     print(json.dumps(counts))
@@ -63,20 +67,20 @@ class _Drops:
     def _run(self, call: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
-    def batches(self, drop: dict[str, Any]) -> Iterator[pa.RecordBatch]:
+    def batches(self, drop: dict[str, Any], *, form: Format | None = None) -> Iterator[pa.RecordBatch]:
         ref = DropRef.model_validate(drop)
         info = self._run(self._objects.head(ref.bucket, ref.key, version=ref.version))
         source = StoreSource(self._objects, self._loop, ref.bucket, ref.key, info.size, version=ref.version, etag=ref.etag)
-        return open_table(source, text=self._manifest["categorical"], form=self._manifest["format"]).batches()
+        return open_table(source, text=self._manifest["categorical"], form=form or self._manifest["format"]).batches()
 
 
 def _encoding(manifest: dict[str, Any], drops: _Drops) -> Encoding:
     known = manifest["encoding"]
     encoding = Encoding.load(known) if known else None
-    for drop in [*manifest["drops"], *manifest["score"]]:
+    for drop in [*_training(manifest), *manifest["score"]]:
         for batch in drops.batches(drop):
             if encoding is None:
-                skip = {manifest["label"], *manifest["ignore"]}
+                skip = {manifest["label"], *manifest["ignore"], *_keys(manifest)}
                 wanted = set(manifest["only"]) or set(batch.schema.names)
                 skip |= set(batch.schema.names) - wanted
                 encoding = Encoding.infer(batch.schema, skip=skip, categorical=manifest["categorical"])
@@ -86,16 +90,47 @@ def _encoding(manifest: dict[str, Any], drops: _Drops) -> Encoding:
     return encoding
 
 
-def _write_splits(manifest: dict[str, Any], drops: _Drops, encoding: Encoding) -> dict[str, int]:
+def _training(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*manifest.get("reference", []), *manifest["drops"]]
+
+
+def _keys(manifest: dict[str, Any]) -> list[str]:
+    """Return the column by which labels are joined: an identifier is nothing to learn from."""
+    return [manifest["labels"]["key"]] if manifest.get("labels") else []
+
+
+def _late_labels(manifest: dict[str, Any], drops: _Drops) -> dict[str, float]:
+    """Return the label of each key; of a key that is there twice, the one in the later object."""
+    source, found = manifest["labels"], dict[str, float]()
+    for ref in source["objects"]:
+        for batch in drops.batches(ref, form=source["format"]):
+            if not {source["key"], manifest["label"]} <= set(batch.schema.names):
+                raise ValueError(f"s3://{ref['bucket']}/{ref['key']} lacks the column {source['key']!r} or {manifest['label']!r}")
+            values = as_floats(batch.column(manifest["label"])).tolist()
+            found.update(
+                (key, value) for key, value in zip(_texts(batch, source["key"]), values, strict=True) if key and math.isfinite(value)
+            )
+    return found
+
+
+def _texts(batch: pa.RecordBatch, name: str) -> list[str]:
+    """Return a column as text, empty where there is nothing."""
+    if name not in batch.schema.names:
+        return [""] * batch.num_rows
+    return ["" if value is None else level_name(value) for value in batch.column(name).to_pylist()]
+
+
+def _write_splits(manifest: dict[str, Any], drops: _Drops, encoding: Encoding, late: dict[str, float] | None) -> dict[str, int]:
     counts = {"train": 0, "validation": 0, "holdout": 0, "score": 0, "unlabelled": 0}
-    files = {name: (outputs(name) / f"{name}.csv").open("w") for name in ("train", "validation", "holdout", "score")}
-    scored = {json.dumps(drop, sort_keys=True) for drop in manifest["score"]}
-    try:
-        for drop in manifest["drops"]:
+    with contextlib.ExitStack() as stack:
+        files = {
+            name: stack.enter_context((outputs(name) / f"{name}.csv").open("w", newline="")) for name in counts if name != "unlabelled"
+        }
+        for drop in _training(manifest):
             offset = 0
             for batch in drops.batches(drop):
                 features = encoding.matrix(batch)
-                label = _labels(batch, manifest["label"])
+                label = _labels(batch, manifest["label"]) if late is None else _joined(batch, manifest["labels"]["key"], late)
                 draw = _draw(drop, offset, batch.num_rows)
                 offset += batch.num_rows
                 labelled = np.isfinite(label)
@@ -107,12 +142,15 @@ def _write_splits(manifest: dict[str, Any], drops: _Drops, encoding: Encoding) -
                 }
                 for name, rows in parts.items():
                     counts[name] += _write(files[name], np.column_stack([label[rows], features[rows]]))
-                if json.dumps(drop, sort_keys=True) in scored:
-                    counts["score"] += _write(files["score"], features)
-    finally:
-        for file in files.values():
-            file.close()
+        for drop in manifest["score"]:
+            for batch in drops.batches(drop):
+                kept = [_texts(batch, name) for name in manifest.get("keep", [])]
+                counts["score"] += _write(files["score"], encoding.matrix(batch), kept)
     return counts
+
+
+def _joined(batch: pa.RecordBatch, key: str, late: dict[str, float]) -> NDArray[np.float64]:
+    return np.array([late.get(text, math.nan) for text in _texts(batch, key)])
 
 
 def _labels(batch: pa.RecordBatch, name: str) -> NDArray[np.float64]:
@@ -130,10 +168,16 @@ def _draw(drop: dict[str, Any], offset: int, rows: int) -> NDArray[np.float64]:
     return np.random.Generator(stream).random(offset % 4 + rows)[offset % 4 :]
 
 
-def _write(file: IO[str], rows: NDArray[np.float64]) -> int:
-    """Write rows as CSV without header; empty where there is nothing, as SageMaker's XGBoost reads missing values."""
-    for row in rows:
-        file.write(",".join("" if math.isnan(value) else f"{value:.9g}" for value in row.tolist()) + "\n")
+def _write(file: IO[str], rows: NDArray[np.float64], kept: Sequence[Sequence[str]] = ()) -> int:
+    """Write rows as CSV without header; empty where there is nothing, as SageMaker's XGBoost reads missing values.
+
+    Args:
+        kept: columns of text that stand in front.
+    """
+    out = csv.writer(file, lineterminator="\n")
+    for place, row in enumerate(rows):
+        figures = ["" if math.isnan(value) else f"{value:.9g}" for value in row.tolist()]
+        out.writerow([*(column[place] for column in kept), *figures])
     return len(rows)
 
 

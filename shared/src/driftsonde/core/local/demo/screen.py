@@ -19,6 +19,8 @@ _NEWS = {
     "drift.detected": ("red", "episode {episode} opened: {summary}"),
     "drift.resolved": ("green", "episode {episode} closed ({cause})"),
     "data.untrusted": ("magenta", "episode {episode} opened: {summary}"),
+    "decision.recorded": ("bold cyan", "decision: {text}"),
+    "approval.requested": ("yellow", "retrainer: asks whether to train"),
     "plan.accepted": ("cyan", "retrainer: plan accepted"),
     "plan.refused": ("yellow", "retrainer: no training, because {reason}"),
     "plan.waiting": ("yellow", "retrainer: waits, because {reason}"),

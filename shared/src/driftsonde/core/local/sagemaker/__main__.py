@@ -16,8 +16,11 @@ from typing import IO
 
 import uvicorn
 
+from driftsonde.core.local.sagemaker.account import Account
 from driftsonde.core.local.sagemaker.api import DroppableProtocol, build_app
+from driftsonde.core.local.sagemaker.endpoints import EndpointCalls
 from driftsonde.core.local.sagemaker.faults import Faults
+from driftsonde.core.local.sagemaker.hosting import Hosting
 from driftsonde.core.local.sagemaker.notify import Notifier
 from driftsonde.core.local.sagemaker.objects import Objects
 from driftsonde.core.local.sagemaker.operations import Operations
@@ -36,20 +39,24 @@ _EPILOG = """
 how to use it:
   S3 and SQS are reached like everywhere in AWS, by the environment: AWS_ENDPOINT_URL (the emulator),
   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION.
-  Clients set AWS_ENDPOINT_URL_SAGEMAKER=http://127.0.0.1:4570 and use SageMaker's API as usual.
+  Clients set AWS_ENDPOINT_URL_SAGEMAKER=http://127.0.0.1:4570 and use SageMaker's API as usual; to invoke endpoints
+  also AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME, to the same address.
 
 what runs a job (there is no container engine):
   training    AlgorithmSpecification.ContainerEntrypoint; or script mode (hyperparameters sagemaker_program and
               sagemaker_submit_directory); or the built-in algorithm, if the image's repository is an xgboost one
   processing  AppSpecification.ContainerEntrypoint
   transform   models of the built-in xgboost image
+  endpoint    the same; one process for each variant, whatever its number of instances
   `python` is the interpreter of the control plane. A program finds what would be /opt/ml in SAGEMAKER_BASE_DIR.
   A job's log is DIR/jobs/<kind>/<name>/log.txt.
 
 for tests:
-  GET  /_local/health    GET /_local/jobs
+  GET  /_local/health    GET /_local/jobs    GET /_local/endpoints (calls and errors of each variant)
   POST /_local/faults    [{"op": "CreateTrainingJob", "times": 1, "code": "ThrottlingException", "after": false}]
                          code ConnectionDrop closes the connection; with "after" the work is done first
+                         op Alarm is no call: it is an alarm that rolls back the next deployment which names alarms;
+                         without it an alarm goes off when the new fleet answers with an error
 
 SIGTERM ends the running programs and exits 0; their jobs are run again at the next start.
 """
@@ -76,6 +83,8 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     add("--grace-seconds", type=float, default=Settings.grace_seconds, metavar="S", help="from SIGTERM to SIGKILL (default %(default)s)")
     add("--concurrency", type=int, default=Settings.concurrency, metavar="N", help="jobs at a time (default %(default)s)")
     add("--max-active-jobs", type=int, default=Settings.max_active_jobs, metavar="N", help="quota per kind (default %(default)s)")
+    scale = "how long a second that an endpoint's deployment waits takes (default %(default)s)"
+    add("--wait-scale", type=float, default=Settings.wait_scale, metavar="S", help=scale)
     add("--keep-files", action="store_true", help="keep the opt/ml tree of ended jobs (default: only the log)")
     values = vars(parser.parse_args(argv))
     return Settings(**{**values, "root": values["root"].resolve()})
@@ -97,20 +106,25 @@ async def serve(settings: Settings) -> None:
     progress = Progress(registry, notifier)
     service()  # half a second that the first request should not pay
     async with Objects.open() as objects:
-        runner = Runner(settings, registry, progress, objects)
-        app = build_app(Operations(settings, registry, progress, runner), Faults())
+        runner, faults = Runner(settings, registry, progress, objects), Faults()
+        hosting = Hosting(settings, registry, notifier, objects, faults)
+        calls = EndpointCalls(Account(settings, registry), registry, hosting)
+        app = build_app(Operations(settings, registry, progress, runner, calls), hosting, faults)
         await runner.recover()
+        await hosting.recover()
         server = Server(uvicorn.Config(app, port=settings.port, http=DroppableProtocol, log_config=None, access_log=False))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
-        tasks = [asyncio.create_task(notifier.run()), asyncio.create_task(runner.run())]
-        # Without its runner it would accept jobs that never run.
-        tasks[1].add_done_callback(lambda _: setattr(server, "should_exit", True))
+        telling, *tasks = (asyncio.create_task(work) for work in (notifier.run(), runner.run(), hosting.run()))
+        for task in tasks:  # without its runner it would accept jobs that never run
+            task.add_done_callback(lambda _: setattr(server, "should_exit", True))
         log.info("local SageMaker answers on http://127.0.0.1:%d; jobs live under %s", settings.port, settings.root)
         await server.serve()
-        await _end(tasks[1])
+        for task in tasks:
+            await _end(task)
+        await hosting.close()
         await notifier.flush(_LAST_EVENTS_SECONDS)
-        await _end(tasks[0])
+        await _end(telling)
     registry.close()
 
 

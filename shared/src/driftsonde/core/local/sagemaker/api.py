@@ -1,4 +1,4 @@
-"""AWS's JSON 1.1 protocol over HTTP, and three paths of our own under `/_local`."""
+"""AWS's protocols over HTTP: JSON 1.1 for SageMaker, REST for its runtime; and paths of our own under `/_local`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from starlette.routing import Route
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from driftsonde.core.local.sagemaker.faults import DROP, Fault, Faults
+from driftsonde.core.local.sagemaker.hosting import Hosting
+from driftsonde.core.local.sagemaker.invocations import invocations
 from driftsonde.core.local.sagemaker.kinds import Json
 from driftsonde.core.local.sagemaker.operations import Operations
 from driftsonde.core.local.sagemaker.rules import AwsError
@@ -33,7 +35,7 @@ class DroppableProtocol(H11Protocol):
         self.app_state = {**self.app_state, "drop": transport.abort}
 
 
-def build_app(operations: Operations, faults: Faults) -> Starlette:
+def build_app(operations: Operations, hosting: Hosting, faults: Faults) -> Starlette:
     """Return the ASGI application; serve it with `DroppableProtocol`."""
 
     async def call(request: Request) -> Response:
@@ -58,6 +60,9 @@ def build_app(operations: Operations, faults: Faults) -> Starlette:
     async def jobs(_: Request) -> Response:
         return JSONResponse(operations.jobs())
 
+    async def endpoints(_: Request) -> Response:
+        return JSONResponse(hosting.numbers())
+
     async def script(request: Request) -> Response:
         try:
             faults.add(_SCRIPT.validate_json(await request.body()))
@@ -70,6 +75,8 @@ def build_app(operations: Operations, faults: Faults) -> Starlette:
             Route("/", call, methods=["POST"]),
             Route("/_local/health", health, methods=["GET"]),
             Route("/_local/jobs", jobs, methods=["GET"]),
+            Route("/_local/endpoints", endpoints, methods=["GET"]),
+            Route("/endpoints/{name}/invocations", invocations(hosting, faults), methods=["POST"]),
             Route("/_local/faults", script, methods=["POST"]),
         ]
     )

@@ -111,29 +111,38 @@ class Job:
 
     def log_tail(self) -> str:
         """Return the last lines of the log."""
-        path = self.home / "log.txt"
-        return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_LINES:]) if path.is_file() else ""
+        return log_tail(self.home)
 
     def environment(self, extra: Mapping[str, str]) -> dict[str, str]:
         """Return the variables of a program: few of ours, those of the request, those of the contract."""
-        passed = {key: value for key, value in os.environ.items() if key in _PASSED or key.startswith("AWS_")}
-        return {
-            **passed,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONUNBUFFERED": "1",
-            **self.body.get("Environment", {}),
-            "SAGEMAKER_BASE_DIR": str(self.base),
-            "SM_CURRENT_HOST": HOST,
-            "SM_HOSTS": json.dumps([HOST]),
-            "SM_NUM_CPUS": "1",
-            "SM_NUM_GPUS": "0",
-            "SM_INPUT_DIR": str(self.base / "input"),
-            "SM_INPUT_CONFIG_DIR": str(self.base / "input" / "config"),
-            "SM_MODEL_DIR": str(self.base / "model"),
-            "SM_OUTPUT_DIR": str(self.base / "output"),
-            "SM_OUTPUT_DATA_DIR": str(self.base / "output" / "data"),
-            **extra,
-        }
+        return {**variables(self.base, self.body.get("Environment", {})), **extra}
+
+
+def log_tail(home: Path) -> str:
+    """Return the last lines of what a program with this private directory printed."""
+    path = home / "log.txt"
+    return "\n".join(path.read_text(errors="replace").splitlines()[-_LOG_LINES:]) if path.is_file() else ""
+
+
+def variables(base: Path, requested: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a program whose `/opt/ml` is `base`: few of ours, those of the request, those of the contract."""
+    passed = {key: value for key, value in os.environ.items() if key in _PASSED or key.startswith("AWS_")}
+    return {
+        **passed,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONUNBUFFERED": "1",
+        **requested,
+        "SAGEMAKER_BASE_DIR": str(base),
+        "SM_CURRENT_HOST": HOST,
+        "SM_HOSTS": json.dumps([HOST]),
+        "SM_NUM_CPUS": "1",
+        "SM_NUM_GPUS": "0",
+        "SM_INPUT_DIR": str(base / "input"),
+        "SM_INPUT_CONFIG_DIR": str(base / "input" / "config"),
+        "SM_MODEL_DIR": str(base / "model"),
+        "SM_OUTPUT_DIR": str(base / "output"),
+        "SM_OUTPUT_DATA_DIR": str(base / "output" / "data"),
+    }
 
 
 def resource_config() -> Json:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,17 +26,27 @@ log = logging.getLogger(__name__)
 
 def state_change(kind: JobKind, job: Resource, tags: Mapping[str, str]) -> Json:
     """Return the EventBridge event of a job's present state."""
-    _, _, _, region, account, _ = job.arn.split(":", 5)
+    return _event(f"SageMaker {kind.title} Job State Change", job, describe(kind, job), tags)
+
+
+def endpoint_change(endpoint: Resource, description: Json, tags: Mapping[str, str]) -> Json:
+    """Return the EventBridge event of an endpoint's present state, which these events spell as IN_SERVICE."""
+    status = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", endpoint.status).upper()
+    return _event("SageMaker Endpoint State Change", endpoint, {**description, "EndpointStatus": status}, tags)
+
+
+def _event(title: str, resource: Resource, description: Json, tags: Mapping[str, str]) -> Json:
+    _, _, _, region, account, _ = resource.arn.split(":", 5)
     return {
         "version": "0",
         "id": str(uuid.uuid4()),
-        "detail-type": f"SageMaker {kind.title} Job State Change",
+        "detail-type": title,
         "source": "aws.sagemaker",
         "account": account,
-        "time": datetime.fromtimestamp(job.modified, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "time": datetime.fromtimestamp(resource.modified, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "region": region,
-        "resources": [job.arn],
-        "detail": {**_millis(describe(kind, job)), "Tags": dict(tags)},
+        "resources": [resource.arn],
+        "detail": {**_millis(description), "Tags": dict(tags)},
     }
 
 

@@ -122,6 +122,12 @@ class Objects:
         with _failures(uri), path.open("rb") as file:
             await self._s3.put_object(Bucket=bucket, Key=key, Body=file)
 
+    async def write(self, body: bytes, uri: str) -> None:
+        """Store bytes as one object."""
+        bucket, key = split_s3(uri)
+        with _failures(uri):
+            await self._s3.put_object(Bucket=bucket, Key=key, Body=body)
+
     async def store(self, directory: Path, uri: str) -> None:
         """Store every file of a directory under a prefix."""
         for path in sorted(directory.rglob("*")):

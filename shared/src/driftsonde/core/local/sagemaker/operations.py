@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from driftsonde.core.local.sagemaker.account import GROUP, MODEL, PACKAGE, Account
+from driftsonde.core.local.sagemaker.endpoints import EndpointCalls
 from driftsonde.core.local.sagemaker.kinds import ACTIVE, KINDS, TRANSFORM, JobKind, Json
 from driftsonde.core.local.sagemaker.progress import Progress
 from driftsonde.core.local.sagemaker.registry import Registry, Resource, describe
@@ -16,16 +16,15 @@ from driftsonde.core.local.sagemaker.rules import AwsError, check, project
 from driftsonde.core.local.sagemaker.runner import Runner
 from driftsonde.core.local.sagemaker.settings import Settings
 
-MODEL, GROUP, PACKAGE = "model", "model-package-group", "model-package"
-
 _CREATOR = {"UserProfileName": "local"}
 
 
 class Operations:
     """The account's resources as the API shows and changes them."""
 
-    def __init__(self, settings: Settings, registry: Registry, progress: Progress, runner: Runner) -> None:
+    def __init__(self, settings: Settings, registry: Registry, progress: Progress, runner: Runner, endpoints: EndpointCalls) -> None:
         self._settings = settings
+        self._account = Account(settings, registry)
         self._registry = registry
         self._progress = progress
         self._runner = runner
@@ -41,6 +40,7 @@ class Operations:
             "ListModelPackages": self._list_packages,
             "AddTags": self._add_tags,
             "ListTags": self._list_tags,
+            **endpoints.calls,
         }
         for kind in KINDS.values():
             self._calls[f"Create{kind.title}Job"] = functools.partial(self._create_job, kind)
@@ -63,26 +63,6 @@ class Operations:
         """Return name, kind and status of every job: what the outside can verify without AWS's protocol."""
         return [{"name": job.name, "kind": job.kind, "status": job.status} for job in self._registry.jobs()]
 
-    def _arn(self, kind: str, name: str) -> str:
-        return f"arn:aws:sagemaker:{self._settings.region}:{self._settings.account}:{kind}/{name}"
-
-    def _store(self, kind: str, name: str, request: Json, *, status: str, **rest: Any) -> Resource:
-        """Store a new resource described by its request and `rest`, the latter with `token` and `digest` taken out."""
-        now = time.time()
-        keys = {key: rest.pop(key) for key in ("token", "digest") if key in rest}
-        body = {**{key: value for key, value in request.items() if key not in ("Tags", "ClientToken")}, **rest}
-        noun = f"{kind}-job" if kind in KINDS else kind
-        resource = Resource(kind, name, self._arn(noun, name), status, body, now, now, **keys)
-        self._registry.create(resource, request.get("Tags", []))
-        return resource
-
-    def _find(self, kind: str, name: str) -> Resource:
-        """Return a resource by name or ARN, or raise `ResourceNotFound`."""
-        found = self._registry.by_arn(name) if name.startswith("arn:") else self._registry.get(kind, name)
-        if found is None or found.kind != kind:
-            raise AwsError("ResourceNotFound", f"Requested resource not found: {kind} {name}")
-        return found
-
     def _create_job(self, kind: JobKind, request: Json) -> Json:
         name = request[kind.key("Name")]
         taken = self._registry.get(kind.name, name)
@@ -91,30 +71,19 @@ class Operations:
         active = sum(job.kind == kind.name for job in self._registry.unfinished())
         if active >= self._settings.max_active_jobs:
             raise AwsError("ResourceLimitExceeded", f"{active} {kind.name} jobs are active, which is this account's limit")
-        rest: Json = {"Container": self._container(request["ModelName"])} if kind is TRANSFORM else {}
-        job = self._store(kind.name, name, request, status="InProgress", **rest)
+        rest: Json = {"Container": self._account.container(request["ModelName"])} if kind is TRANSFORM else {}
+        job = self._account.store(kind.name, name, request, status="InProgress", **rest)
         self._progress.phase(kind, name, "Starting")
         if not kind.phased:
             self._progress.created(kind, job)
         self._runner.submit(kind, name)
         return {kind.key("Arn"): job.arn}
 
-    def _container(self, model: str) -> Json:
-        """Return image, artifact and environment of a model as they are now: a job keeps them when the model is deleted."""
-        found = self._registry.get(MODEL, model)
-        if found is None:
-            raise AwsError("ValidationException", f'Could not find model "{self._arn(MODEL, model)}"')
-        container: Json = found.body.get("PrimaryContainer") or found.body["Containers"][0]
-        if "ModelPackageName" in container:
-            package = self._find(PACKAGE, container["ModelPackageName"])
-            container = {**package.body["InferenceSpecification"]["Containers"][0], "Environment": container.get("Environment", {})}
-        return container
-
     def _describe_job(self, kind: JobKind, request: Json) -> Json:
-        return describe(kind, self._find(kind.name, request[kind.key("Name")]))
+        return describe(kind, self._account.find(kind.name, request[kind.key("Name")]))
 
     def _stop_job(self, kind: JobKind, request: Json) -> Json:
-        job = self._find(kind.name, request[kind.key("Name")])
+        job = self._account.find(kind.name, request[kind.key("Name")])
         if job.status == "InProgress":
             self._runner.stop(kind, job.name)
         elif job.status not in ACTIVE:
@@ -128,24 +97,24 @@ class Operations:
     def _create_model(self, request: Json) -> Json:
         for container in [request["PrimaryContainer"]] if "PrimaryContainer" in request else request["Containers"]:
             if "ModelPackageName" in container:
-                package = self._find(PACKAGE, container["ModelPackageName"])
+                package = self._account.find(PACKAGE, container["ModelPackageName"])
                 if package.body.get("ModelApprovalStatus") != "Approved":
                     raise AwsError("ValidationException", f"{package.arn} is not approved; only an Approved model package can be deployed")
-        return {"ModelArn": self._store(MODEL, request["ModelName"], request, status="InService").arn}
+        return {"ModelArn": self._account.store(MODEL, request["ModelName"], request, status="InService").arn}
 
     def _describe_model(self, request: Json) -> Json:
-        model = self._find(MODEL, request["ModelName"])
+        model = self._account.find(MODEL, request["ModelName"])
         return project("DescribeModel", {**model.body, "ModelArn": model.arn, "CreationTime": model.created})
 
     def _delete_model(self, request: Json) -> Json:
-        self._registry.delete(MODEL, self._find(MODEL, request["ModelName"]).name)
+        self._registry.delete(MODEL, self._account.find(MODEL, request["ModelName"]).name)
         return {}
 
     def _create_group(self, request: Json) -> Json:
-        return {"ModelPackageGroupArn": self._store(GROUP, request["ModelPackageGroupName"], request, status="Completed").arn}
+        return {"ModelPackageGroupArn": self._account.store(GROUP, request["ModelPackageGroupName"], request, status="Completed").arn}
 
     def _describe_group(self, request: Json) -> Json:
-        group = self._find(GROUP, request["ModelPackageGroupName"])
+        group = self._account.find(GROUP, request["ModelPackageGroupName"])
         known = {"ModelPackageGroupArn": group.arn, "ModelPackageGroupStatus": group.status}
         body = {**group.body, **known, "CreationTime": group.created, "CreatedBy": _CREATOR}
         return project("DescribeModelPackageGroup", body)
@@ -160,9 +129,9 @@ class Operations:
             return {"ModelPackageArn": made.arn}
         group = request["ModelPackageGroupName"].rpartition("/")[2]
         if self._registry.get(GROUP, group) is None:
-            raise AwsError("ValidationException", f"ModelPackageGroup {self._arn(GROUP, group)} does not exist")
+            raise AwsError("ValidationException", f"ModelPackageGroup {self._account.arn(GROUP, group)} does not exist")
         version = 1 + len(self._packages(group))  # versions are never deleted
-        package = self._store(
+        package = self._account.store(
             PACKAGE, f"{group}/{version}", request, status="Completed", token=token, digest=digest,
             ModelPackageGroupName=group,
             ModelPackageVersion=version,
@@ -174,10 +143,10 @@ class Operations:
         return [package for package in self._registry.all_of(PACKAGE) if package.body["ModelPackageGroupName"] == group]
 
     def _describe_package(self, request: Json) -> Json:
-        return project("DescribeModelPackage", _package(self._find(PACKAGE, request["ModelPackageName"])))
+        return project("DescribeModelPackage", _package(self._account.find(PACKAGE, request["ModelPackageName"])))
 
     def _update_package(self, request: Json) -> Json:
-        package = self._find(PACKAGE, request["ModelPackageArn"])
+        package = self._account.find(PACKAGE, request["ModelPackageArn"])
         properties = {**package.body.get("CustomerMetadataProperties", {}), **request.get("CustomerMetadataProperties", {})}
         for key in request.get("CustomerMetadataPropertiesToRemove", []):
             properties.pop(key, None)

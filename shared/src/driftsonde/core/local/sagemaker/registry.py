@@ -45,7 +45,7 @@ MAX_TAGS = 50
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One job, model, group or package. `body` is its description without the status fields."""
+    """One job, model, group, package, endpoint or endpoint configuration. `body` is its description without the status fields."""
 
     kind: str
     name: str

@@ -15,6 +15,7 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
+from driftsonde.core.local.sagemaker import rollout
 from driftsonde.core.local.sagemaker.columns import parse_filter
 
 DAY: Final = 86_400
@@ -209,10 +210,42 @@ def _package(request: Mapping[str, Any]) -> Iterator[str]:
         yield "ModelPackageName and ModelPackageGroupName exclude each other"
 
 
+def _endpoint_config(request: Mapping[str, Any]) -> Iterator[str]:
+    production, shadow = request["ProductionVariants"], request.get("ShadowProductionVariants", [])
+    yield from _unique([*production, *shadow], "VariantName", "variant")
+    if shadow and (len(production), len(shadow)) != (1, 1):
+        yield "a shadow variant needs exactly one production variant, and is the only one"
+    for variant in (*production, *shadow):
+        for field in ("ModelName", "InitialInstanceCount", "InstanceType"):
+            if field not in variant:
+                yield f"variant {variant['VariantName']!r}: {field} is required (serverless and inference components are not supported locally)"
+    if sum(variant.get("InitialVariantWeight", 1.0) for variant in production) <= 0:
+        yield "the weights of the production variants must not all be zero"
+    for field in ("AsyncInferenceConfig", "ExplainerConfig"):
+        if field in request:
+            yield f"{field} is not supported locally"
+
+
+def _endpoint(request: Mapping[str, Any]) -> Iterator[str]:
+    if "DeploymentConfig" in request:
+        yield from rollout.problems(request["DeploymentConfig"])
+    for field in ("RetainAllVariantProperties", "RetainDeploymentConfig"):
+        if request.get(field):
+            yield f"{field} is not supported locally"
+
+
+def _weights(request: Mapping[str, Any]) -> Iterator[str]:
+    yield from _unique(request["DesiredWeightsAndCapacities"], "VariantName", "variant")
+
+
 _RULES: Final[dict[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = {
     "CreateTrainingJob": _training,
     "CreateProcessingJob": _processing,
     "CreateTransformJob": _transform,
     "CreateModel": _model,
     "CreateModelPackage": _package,
+    "CreateEndpointConfig": _endpoint_config,
+    "CreateEndpoint": _endpoint,
+    "UpdateEndpoint": _endpoint,
+    "UpdateEndpointWeightsAndCapacities": _weights,
 }

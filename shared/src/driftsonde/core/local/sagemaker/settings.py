@@ -21,3 +21,5 @@ class Settings:
     concurrency: int = 1
     max_active_jobs: int = 20
     keep_files: bool = False
+    wait_scale: float = 0.01
+    """How long a second that a deployment waits takes here."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import socket
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -13,34 +11,27 @@ from typing import BinaryIO
 import httpx
 
 from driftsonde.core.local.sagemaker.columns import parse_filter, read_row, write_row
-from driftsonde.core.local.sagemaker.container import XGBOOST, Job, is_xgboost, no_engine
+from driftsonde.core.local.sagemaker.container import Job
 from driftsonde.core.local.sagemaker.kinds import Json
 from driftsonde.core.local.sagemaker.objects import JobFailed
-from driftsonde.core.local.sagemaker.process import Child
-
-_START_SECONDS = 60.0
-_POLL = 0.1
+from driftsonde.core.local.sagemaker.serving import free_port, serve_command, wait_ready
 
 
 async def run(job: Job) -> Json:
     """Do the job; return the fields that join its description."""
     container = job.body["Container"]
     variables = {**container.get("Environment", {}), **job.body.get("Environment", {})}
-    if not is_xgboost(container["Image"]) or "SAGEMAKER_PROGRAM" in variables:
-        advice = "Models with a script of their own are served on AWS only." if "SAGEMAKER_PROGRAM" in variables else ""
-        raise no_engine(container["Image"], f"Batch transform serves models of the built-in XGBoost image. {advice}".strip())
-    if "ModelDataUrl" not in container:
-        raise JobFailed(f"ClientError: the model {job.body['ModelName']} has no ModelDataUrl")
+    argv = serve_command(container, variables, "Batch transform")
     async with job.phase("Downloading"):
         (job.base / "model").rmdir()
         await job.objects.fetch_tar(container["ModelDataUrl"], job.base / "model")
         source = job.body["TransformInput"]["DataSource"]["S3DataSource"]
         found = await job.objects.listing(source["S3Uri"], source["S3DataType"])
-    port = _free_port()
-    child = await job.start([sys.executable, "-m", XGBOOST, "serve"], {**job.environment(variables), "SAGEMAKER_BIND_TO_PORT": str(port)})
+    port = free_port()
+    child = await job.start(argv, {**job.environment(variables), "SAGEMAKER_BIND_TO_PORT": str(port)})
     try:
         async with job.phase("Transforming"), _client(job, port) as client:
-            await _ready(job, child, client)
+            await wait_ready(child, client, job.log_tail)
             for bucket, key, path in found:
                 await job.objects.download(bucket, key, job.base / "input" / "data" / path)
                 await _transform(job, client, path)
@@ -49,29 +40,10 @@ async def run(job: Job) -> Json:
     return {}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def _client(job: Job, port: int) -> httpx.AsyncClient:
     seconds = job.body.get("ModelClientConfig", {}).get("InvocationsTimeoutInSeconds", 600)
     # No proxy from the environment: the server is a child of ours.
     return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=seconds, trust_env=False)
-
-
-async def _ready(job: Job, child: Child, client: httpx.AsyncClient) -> None:
-    """Wait until the model's server answers `/ping`."""
-    deadline = asyncio.get_running_loop().time() + _START_SECONDS
-    while child.alive and asyncio.get_running_loop().time() < deadline:
-        try:
-            if (await client.get("/ping", timeout=2.0)).status_code == httpx.codes.OK:
-                return
-        except httpx.TransportError:
-            pass
-        await asyncio.sleep(_POLL)
-    raise JobFailed(f"AlgorithmError: the model's server did not answer /ping: {job.log_tail()}"[:1024])
 
 
 async def _transform(job: Job, client: httpx.AsyncClient, path: str) -> None:

@@ -1,0 +1,124 @@
+"""What a decision depends on, read from the store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, select
+
+from driftsonde.core.config import Config, Recipe
+from driftsonde.core.events import DriftDetected, Estimate, parse_event
+from driftsonde.retrainer import costs, store
+from driftsonde.retrainer.decision import share_of
+from driftsonde.retrainer.planner import Approval, Situation
+
+_MONTH: Final = timedelta(days=30)
+_PAST_JOBS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A situation, and what it was drawn from.
+
+    Args:
+        importances: share of the champion's importance by column; empty where it is not known.
+        cost: what the plan would cost; None without a recipe.
+    """
+
+    situation: Situation
+    drift: DriftDetected
+    importances: Mapping[str, float]
+    cost: Estimate | None
+
+
+def look(connection: Connection, config: Config, row: Row[Any], now: datetime) -> Known:
+    """Read what a plan's decision depends on."""
+    drift = parse_event(row.event.encode()).data
+    assert isinstance(drift, DriftDetected)  # only such events make plans
+    recipe = _recipe(config, row.monitor)
+    importances = _importances(connection, row.monitor)
+    cost = costs.estimate(recipe, _past(connection, row.monitor), config.budget) if recipe else None
+    approval, until = _approval(connection, row, now)
+    situation = Situation(
+        trainable=drift.trainable,
+        problems=drift.problems,
+        episode_open=not _has(connection, store.episode_end, row),
+        untrusted=_has(connection, store.untrusted, row, any_episode=True),
+        unreadable=connection.scalar(select(store.unreadable.c.at).where(store.unreadable.c.monitor == row.monitor)),
+        confirmed=_has(connection, store.confirmed, row),
+        importance=share_of(drift.columns, importances),
+        in_flight=_in_flight(connection, row.monitor),
+        last_training=store.last_training(connection, row.monitor),
+        trainings=store.trainings_since(connection, now - store.DAY, row.monitor),
+        all_trainings=store.trainings_since(connection, now - store.DAY),
+        spent=_spent(connection, config, now) if config.budget.spend_per_month is not None else 0.0,
+        expected=cost.amount if cost else None,
+        approval=approval,
+        approval_until=until,
+    )
+    return Known(situation, drift, importances, cost)
+
+
+def _recipe(config: Config, monitor: str) -> Recipe | None:
+    found = config.monitor(monitor)
+    return config.recipes.get(found.retrain.recipe) if found and found.retrain else None
+
+
+def _has(connection: Connection, table: Any, row: Row[Any], *, any_episode: bool = False) -> bool:
+    wanted = select(table.c.episode).where(table.c.monitor == row.monitor)
+    return connection.scalar((wanted if any_episode else wanted.where(table.c.episode == row.episode)).limit(1)) is not None
+
+
+def _in_flight(connection: Connection, monitor: str) -> bool:
+    table = store.plan
+    return connection.scalar(select(table.c.id).where(table.c.monitor == monitor, table.c.state.in_(store.ACTIVE)).limit(1)) is not None
+
+
+def _importances(connection: Connection, monitor: str) -> dict[str, float]:
+    champion = store.champion(connection, monitor)
+    return dict(json.loads(champion.metrics).get("importance") or {}) if champion is not None else {}
+
+
+def _past(connection: Connection, monitor: str) -> dict[str, Sequence[float]]:
+    """Return the seconds of a monitor's latest jobs of each step."""
+    found: dict[str, Sequence[float]] = {}
+    for step in costs.STEPS:
+        table = store.job.join(store.plan, store.job.c.plan == store.plan.c.id)
+        wanted = select(store.job.c.seconds).select_from(table).where(store.plan.c.monitor == monitor, store.job.c.step == step)
+        latest = wanted.where(store.job.c.state == "succeeded", store.job.c.seconds.is_not(None)).order_by(store.job.c.created_at.desc())
+        found[step] = connection.scalars(latest.limit(_PAST_JOBS)).all()
+    return found
+
+
+def _spent(connection: Connection, config: Config, now: datetime) -> float:
+    """Return what the plans of the last 30 days cost: of each that is over its jobs, of each other one what is expected of it."""
+    since = store.budget.c.at > now - _MONTH
+    begun = connection.execute(
+        select(store.plan.c.id, store.plan.c.monitor, store.plan.c.state)
+        .join(store.budget, store.budget.c.plan == store.plan.c.id)
+        .where(since)
+    ).all()
+    total = 0.0
+    for plan in begun:
+        recipe = _recipe(config, plan.monitor)
+        if recipe is None:
+            continue
+        jobs = connection.execute(select(store.job.c.step, store.job.c.seconds).where(store.job.c.plan == plan.id)).all()
+        actual = sum(costs.cost(recipe, job.step, job.seconds or 0.0, config.budget) for job in jobs)
+        expected = costs.estimate(recipe, _past(connection, plan.monitor), config.budget).amount or 0.0
+        total += actual if plan.state in store.TERMINAL else max(actual, expected)
+    return total
+
+
+def _approval(connection: Connection, row: Row[Any], now: datetime) -> tuple[Approval, datetime | None]:
+    table = store.approval
+    asked = connection.execute(select(table).where(table.c.monitor == row.monitor, table.c.episode == row.episode)).first()
+    if asked is None:
+        return "none", None
+    if asked.state == "asked" and asked.until <= now:
+        return "expired", asked.until
+    return asked.state, asked.until
