@@ -31,8 +31,8 @@ NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _NAN = r"(?i)^[+-]?nan(\(\w*\))?$"  # as Arrow's own parser takes it
 
 
-# Not `to_pandas_dtype`, which imports pandas.
-_DTYPES: dict[pa.DataType, np.dtype[Any]] = {
+# Types whose numbers lie in memory as numpy's. Not `to_pandas_dtype`, which imports pandas.
+PLAIN: dict[pa.DataType, np.dtype[Any]] = {
     pa.float16(): np.dtype(np.float16), pa.float32(): np.dtype(np.float32), pa.float64(): np.dtype(np.float64),
     pa.int8(): np.dtype(np.int8), pa.int16(): np.dtype(np.int16), pa.int32(): np.dtype(np.int32), pa.int64(): np.dtype(np.int64),
     pa.uint8(): np.dtype(np.uint8), pa.uint16(): np.dtype(np.uint16), pa.uint32(): np.dtype(np.uint32), pa.uint64(): np.dtype(np.uint64),
@@ -213,14 +213,14 @@ def count_column(column: ColumnBaseline, array: pa.Array) -> ColumnSketch:
 def _count_numbers(bins: NumericBins, array: pa.Array) -> ColumnSketch:
     """Count integers and floats as they are; whatever else may hold numbers is made float64 first."""
     if pa.types.is_floating(array.type) or pa.types.is_integer(array.type):
-        return bins.count(_slots(array), _present(array))
+        return bins.count(slots(array), _present(array))
     values = numbers(array)
     return ColumnSketch(bins.count(values.values).counts, values.nulls, values.invalid)
 
 
-def _slots(array: pa.Array) -> NDArray[np.generic]:
-    """Return the numbers in an array's own memory; in the place of a null stands anything."""
-    dtype, memory = _DTYPES[array.type], array.buffers()[1]
+def slots(array: pa.Array) -> NDArray[np.generic]:
+    """Return the numbers in a plain array's own memory; in the place of a null stands anything."""
+    dtype, memory = PLAIN[array.type], array.buffers()[1]
     if memory is None:  # as an empty array may have it
         return np.empty(len(array), dtype=dtype)
     return np.frombuffer(memory, dtype=dtype, count=len(array), offset=array.offset * dtype.itemsize)

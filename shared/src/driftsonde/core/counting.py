@@ -19,6 +19,7 @@ from driftsonde.core.readers.ahead import ahead
 from driftsonde.core.readers.chunks import BatchChunk, Chunk
 from driftsonde.core.rowhash import RowHasher
 from driftsonde.core.sketch.codec import SketchError, decode_table, encode_table
+from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.table import TableSketch
 
 T = TypeVar("T")
@@ -99,12 +100,14 @@ def count_chunk(baseline: FrozenBaseline, chunk: Chunk, sketch: TableSketch) -> 
     names = [name for name in unique(chunk.names) if name in known]
     hasher = RowHasher(chunk.rows)
     for name, begin, piece in _pieces(chunk, [name for name in names if name in keys]):
-        sketch.add(name, count_column(known[name], piece))
-        hasher.add_key(known[name], begin, piece)
+        counted = count_column(known[name], piece)
+        sketch.add(name, counted)
+        hasher.add_key(known[name], begin, piece, counted)
     hasher.choose({0: sketch.sample.exponent})
     for name, begin, piece in _pieces(chunk, [name for name in names if name not in keys]):
-        sketch.add(name, count_column(known[name], piece))
-        hasher.add(known[name], begin, piece)
+        counted = count_column(known[name], piece)
+        sketch.add(name, counted)
+        hasher.add(known[name], begin, piece, counted)
     for _, sample in hasher.samples():
         sketch.add_rows(sample)
     sketch.new |= frozenset(name for name in chunk.names if name not in known and name not in baseline.untested)
@@ -208,22 +211,30 @@ def _count_windows(baseline: FrozenBaseline, chunk: Chunk, index: NDArray[np.int
     hasher = RowHasher(chunk.rows)
     names = [name for name in unique(chunk.names) if name in known]
     for name, begin, piece in _pieces(chunk, [name for name in names if name in keys]):
-        _count_piece(baseline, name, piece, index[begin : begin + len(piece)], windows)
-        hasher.add_key(known[name], begin, piece)
+        counted = _count_piece(baseline, name, piece, index[begin : begin + len(piece)], windows)
+        hasher.add_key(known[name], begin, piece, counted)
     hasher.choose({start: windows[start].sample.exponent for start in found.tolist()}, index)
     for name, begin, piece in _pieces(chunk, [name for name in names if name not in keys]):
-        _count_piece(baseline, name, piece, index[begin : begin + len(piece)], windows)
-        hasher.add(known[name], begin, piece)
+        counted = _count_piece(baseline, name, piece, index[begin : begin + len(piece)], windows)
+        hasher.add(known[name], begin, piece, counted)
     for start, sample in hasher.samples():
         windows[start].add_rows(sample)
 
 
 def _count_piece(
     baseline: FrozenBaseline, name: str, piece: pa.Array, index: NDArray[np.int64], windows: Mapping[int, TableSketch]
-) -> None:
+) -> ColumnSketch:
+    """Add the piece's values to the windows; returns what those of all windows gave together."""
+    column = baseline.by_name[name]
+    total = column.empty_sketch()
     for start in np.unique(index[index >= 0]).tolist():
         here = index == start
-        windows[start].add(name, count_column(baseline.by_name[name], piece if here.all() else piece.filter(pa.array(here))))
+        counted = count_column(column, piece if here.all() else piece.filter(pa.array(here)))
+        windows[start].add(name, counted)
+        total += counted
+    if total.rows < len(piece):  # rows of no window: nobody has looked whether they hold nulls
+        total.nulls += len(piece) - total.rows
+    return total
 
 
 def _finish(baseline: FrozenBaseline, sketch: TableSketch, reader: TableReader) -> TableSketch:

@@ -6,16 +6,19 @@ only, which tell rows apart best; where it says that a row cannot be in the samp
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftsonde.core.columns import NUMBER, column_type, encoded, is_text, level_name, names_of
+from driftsonde.core.columns import NUMBER, PLAIN, column_type, encoded, is_text, level_name, names_of, slots
 from driftsonde.core.sketch.column import ColumnBaseline
+from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.rows import Hashes, RowSample, chosen, least_exponent
 
 _NULL = np.uint64(0x9E3779B97F4A7C15)
@@ -36,9 +39,9 @@ class RowHasher:
         self._rows = np.zeros(0, dtype=np.intp)
         self._whole = np.zeros(0, dtype=np.uint64)
 
-    def add_key(self, column: ColumnBaseline, begin: int, piece: pa.Array) -> None:
-        """Take the values of a key column from row `begin` on."""
-        self._keys[begin : begin + len(piece)] += _hashes(column, piece)
+    def add_key(self, column: ColumnBaseline, begin: int, piece: pa.Array, counted: ColumnSketch) -> None:
+        """Take the values of a key column from row `begin` on; `counted`: what they gave."""
+        self._keys[begin : begin + len(piece)] += _products(column, piece, counted)
 
     def choose(self, exponents: Mapping[int, int], index: NDArray[np.int64] | None = None) -> None:
         """Decide which rows can be in the samples, once all key columns were taken.
@@ -48,7 +51,7 @@ class RowHasher:
             index: shape (rows,), the window of each row, negative for none; None if all are of window 0.
         """
         self._index = index
-        upper = (_mix(self._keys) >> _UPPER).astype(np.uint32)
+        upper = (self._keys >> _UPPER).astype(np.uint32)
         wanted = np.zeros(len(upper), dtype=bool)
         for window, exponent in exponents.items():
             mine = slice(None) if index is None else np.flatnonzero(index == window)
@@ -58,12 +61,11 @@ class RowHasher:
         self._keys = upper[self._rows].astype(np.uint64) << _UPPER
         self._whole = np.zeros(len(self._rows), dtype=np.uint64)
 
-    def add(self, column: ColumnBaseline, begin: int, piece: pa.Array) -> None:
-        """Take the values of another column from row `begin` on."""
+    def add(self, column: ColumnBaseline, begin: int, piece: pa.Array, counted: ColumnSketch) -> None:
+        """Take the values of another column from row `begin` on; `counted`: what they gave."""
         first, last = np.searchsorted(self._rows, [begin, begin + len(piece)])
         if first < last:
-            rows = self._rows[first:last] - begin
-            self._whole[first:last] += _hashes(column, piece if len(rows) == len(piece) else piece.take(pa.array(rows)))
+            self._whole[first:last] += _products(column, piece, counted, self._rows[first:last] - begin)
 
     def samples(self) -> Iterator[tuple[int, RowSample]]:
         """Yield each window and the sample of its rows."""
@@ -73,10 +75,24 @@ class RowHasher:
             yield window, RowSample.of(mine, exponent)
 
 
-def _hashes(column: ColumnBaseline, array: pa.Array) -> Hashes:
-    """Return a hash of each value; what counts as the same value in the column has the same, whatever type it comes in."""
-    salt = np.uint64(zlib.crc32(column.name.encode("utf-8", "surrogatepass"))) << _UPPER
-    return _mix((_number_bits(array) if column.kind == "numeric" else _level_bits(array)) + salt)
+def _products(column: ColumnBaseline, array: pa.Array, counted: ColumnSketch, rows: NDArray[np.intp] | None = None) -> Hashes:
+    """Return a hash of each value, or of those in some rows: its bits times an odd number of the column's own (Knuth 6.4).
+
+    What counts as the same value in the column has the same hash, whatever type it comes in.
+    """
+    if column.kind == "numeric" and array.type in PLAIN and not counted.nulls and not counted.invalid:
+        found = slots(array) if rows is None else slots(array)[rows]
+        bits = (found if found.dtype == np.float64 else found.astype(np.float64)).view(np.uint64)
+    else:
+        given = array if rows is None or len(rows) == len(array) else array.take(pa.array(rows))
+        bits = _number_bits(given) if column.kind == "numeric" else _level_bits(given)
+    products: Hashes = bits * _odd(column.name)
+    return products
+
+
+@cache
+def _odd(name: str) -> np.uint64:
+    return np.uint64(int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest()[:8], "little") | 1)
 
 
 def _number_bits(array: pa.Array) -> Hashes:
@@ -88,7 +104,7 @@ def _number_bits(array: pa.Array) -> Hashes:
         array = pc.if_else(pc.match_substring_regex(text, NUMBER), text, pa.scalar(None, pa.large_string()))
     elif kind != "numeric" and not pa.types.is_boolean(array.type):
         return np.full(len(array), _NULL)
-    values = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False) + 0.0  # -0.0 equals 0.0
+    values = pc.cast(array, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.where(np.isfinite(values), values.view(np.uint64), _NULL)  # text reads infinities as invalid
 
 

@@ -15,7 +15,7 @@ from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.numeric import NumericBins
 from driftsonde.core.sketch.table import Layout, TableSketch
 
-_KEY_COLUMNS = 3
+_KEY_COLUMNS = 2
 _KINDS: tuple[Kind, ...] = ("numeric", "categorical", "empty")
 
 
