@@ -88,7 +88,8 @@ def config(monitors: int = 1, **changes: Any) -> Config:
             "monitors": [
                 {"name": name, "drops": f"s3://{BUCKET}/in/", "baseline": f"s3://{BUCKET}/base/", **changes}
                 for name in ("churn", "fraud")[:monitors]
-            ]
+            ],
+            "recipes": {"any": {"role": "arn:aws:iam::123456789012:role/jobs", "output": f"s3://{BUCKET}/out/"}},
         },
         source="test",
     )

@@ -61,6 +61,13 @@ async def test_promoted_model_brings_its_baseline(make_rig: MakeRig) -> None:
     assert [row["type"] for row in rig.select("timeline")] == ["model.promoted"]
 
 
+async def test_monitor_may_keep_its_baseline_whatever_is_promoted(make_rig: MakeRig) -> None:
+    rig = await make_rig(retrain={"recipe": "any", "rebaseline": False}).adopt()
+    await rig.promote(NEXT)
+    assert [(row["version"], row["state"]) for row in rig.select("baseline")] == [(1, "adopted")]
+    assert [row["type"] for row in rig.select("timeline")] == ["model.promoted"]
+
+
 async def test_promotion_heard_twice_is_built_once(make_rig: MakeRig) -> None:
     rig = await make_rig().adopt()
     info = rig.objects.put(BUCKET, "train/1", NEXT)

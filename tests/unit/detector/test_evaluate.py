@@ -189,3 +189,31 @@ async def test_damaged_part_of_an_object_that_is_gone_leaves_the_others_judged(m
     assert [row["outcome"] for row in sorted(rig.select("object"), key=lambda row: row["key"])] == ["gone", "counted"]
     assert [row["verdict"] for row in rig.select("window") if row["id"].endswith("in/b")] == ["ok"]
     assert rig.select("dirty") == []
+
+
+@pytest.mark.parametrize(("seen", "said"), [(1, 0), (2, 1), (4, 1)])
+async def test_drift_that_goes_on_is_confirmed_once(make_rig: MakeRig, seen: int, said: int) -> None:
+    rig = await make_rig(retrain={"recipe": "any", "confirm": {"windows": 2, "of": 3}}).adopt()
+    for number in range(seen):
+        await rig.take(rig.put(f"in/{number}", DRIFT))
+        await rig.evaluated()
+    assert [fact["episode"] for fact in rig.facts("drift.confirmed")] == [1] * said
+
+
+async def test_drift_with_quiet_windows_between_is_confirmed_only_within_the_latest(make_rig: MakeRig) -> None:
+    rig = await make_rig(retrain={"recipe": "any", "confirm": {"windows": 2, "of": 2}}, policy={"lookback": 1, "clear_after": 3}).adopt()
+    for number, body in enumerate((DRIFT, drop_body(), DRIFT)):
+        await rig.take(rig.put(f"in/{number}", body))
+        await rig.evaluated()
+    assert rig.facts("drift.confirmed") == []
+    await rig.take(rig.put("in/9", DRIFT))
+    await rig.evaluated()
+    assert len(rig.facts("drift.confirmed")) == 1
+
+
+async def test_monitor_that_asks_for_no_confirmation_hears_none(make_rig: MakeRig) -> None:
+    rig = await make_rig().adopt()
+    for number in range(3):
+        await rig.take(rig.put(f"in/{number}", DRIFT))
+        await rig.evaluated()
+    assert rig.facts("drift.confirmed") == []

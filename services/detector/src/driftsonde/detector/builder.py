@@ -82,7 +82,10 @@ class Builder:
         return row is not None and await self._build(row)
 
     def request(self, connection: Connection, promoted: ModelPromoted) -> None:
-        """Ask for the baseline of what a new champion was trained on."""
+        """Ask for the baseline of what a new champion was trained on, unless the monitor keeps its own."""
+        monitor = self._config.monitor(promoted.monitor)
+        if monitor is not None and monitor.retrain is not None and not monitor.retrain.rebaseline:
+            return
         drops = [drop.model_dump(exclude_none=True) for drop in promoted.drops]
         self._database.lock(connection, f"baseline:{promoted.monitor}")
         self._insert(connection, promoted.monitor, json.dumps({"drops": drops}), promoted.model)

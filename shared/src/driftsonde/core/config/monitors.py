@@ -155,6 +155,9 @@ class RetrainPolicy(Section):
         0.0, ge=0, le=1, description="Ignore drift of columns that together have a smaller share of the champion's importance."
     )
     tolerate: tuple[ProblemKind, ...] = Field((), description="Signs of broken data that do not keep from training, e.g. [duplicate_rows].")
+    rebaseline: bool = Field(
+        True, description="After a promotion, build the baseline anew from what the model was trained on; else the one in force stays."
+    )
     enabled: bool = True
 
 
