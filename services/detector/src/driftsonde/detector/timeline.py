@@ -6,7 +6,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from driftsonde.core.events import FACTS, Event, ModelPromoted
+from driftsonde.core.events import FACTS, ApprovalRequested, Event, ModelPromoted
 from driftsonde.core.ports import Outcome
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
@@ -29,7 +29,7 @@ class Timeline:
     def _store(self, connection: Connection, event: Event) -> Outcome:
         values = {
             "event_id": event.id, "monitor": event.subject, "episode": event.data.episode, "type": event.data.TYPE, "at": event.time,
-            "body": event.to_json().decode(),
+            "body": _readable(event).to_json().decode(),
         }  # fmt: skip
         # The timeline is kept for ever, so it is its own inbox: an episode that stays open for months is heard hourly.
         insert = self._database.upsert(store.timeline, values, key=("event_id",)).returning(store.timeline.c.id)
@@ -38,3 +38,10 @@ class Timeline:
         if isinstance(event.data, ModelPromoted):
             self._builder.request(connection, event.data)
         return "stored"
+
+
+def _readable(event: Event) -> Event:
+    """Return an event as whoever reaches the read API may see it: who has the link of a question can answer it."""
+    if isinstance(event.data, ApprovalRequested):
+        return event.model_copy(update={"data": event.data.model_copy(update={"link": None})})
+    return event
