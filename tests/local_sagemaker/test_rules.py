@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from driftsonde.core.local.sagemaker.columns import parse_filter, read_row, write_row
-from driftsonde.core.local.sagemaker.container import is_xgboost
 from driftsonde.core.local.sagemaker.fleet import Rotation
+from driftsonde.core.local.sagemaker.kinds import is_xgboost
 from driftsonde.core.local.sagemaker.objects import relative
 from driftsonde.core.local.sagemaker.rollout import stages
 from driftsonde.core.local.sagemaker.rules import AwsError, check

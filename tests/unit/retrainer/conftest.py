@@ -28,6 +28,7 @@ from driftsonde.core.events import (
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox
 from driftsonde.core.testing.endpoints import FakeEndpoints
+from driftsonde.core.testing.executions import FakeExecutions
 from driftsonde.core.testing.fakes import FakeClock
 from driftsonde.core.testing.jobs import FakeTrainingJobs
 from driftsonde.core.testing.objects import MemoryObjects
@@ -74,7 +75,7 @@ class Retrainer:
 
     def __init__(self, database: Database, config: Config) -> None:
         self.clock, self.jobs, self.objects, self.database = FakeClock(), FakeTrainingJobs(), MemoryObjects(), database
-        self.endpoints = FakeEndpoints(self.jobs)
+        self.endpoints, self.executions = FakeEndpoints(self.jobs), FakeExecutions()
         self.config = config
         self.restart()
 
@@ -84,7 +85,10 @@ class Retrainer:
         metrics = RetrainerMetrics()
         plans = Plans(self.database, outbox, self.config, self.clock, metrics, "test", "uuid")
         self.handlers = Handlers(self.database, outbox, self.clock, lambda: None)
-        self.watcher = Watcher(self.database, plans, self.jobs, self.endpoints, self.objects, self.clock, metrics, image=lambda: "default")
+        self.watcher = Watcher(
+            self.database, plans, self.jobs, self.endpoints, self.objects, self.clock, metrics, image=lambda: "default",
+            executions={"pipeline": self.executions, "state-machine": self.executions},
+        )  # fmt: skip
 
     async def hear(self, fact: Fact) -> str:
         return await self.handlers.handle(Event.of(fact, time=self.clock.now()))

@@ -38,6 +38,16 @@ def job_name(monitor: str, step: str, *identity: object) -> str:
     return f"ds-{monitor[:24].rstrip('-')}-{step}-{digest(monitor, step, *identity)[:20]}"
 
 
+def tuning_name(monitor: str, *identity: object) -> str:
+    """Return the name of a SageMaker tuning job, as `job_name` does; these may have 32 characters only.
+
+    Args:
+        monitor: the monitor's name; eight characters of it are kept, for people.
+        identity: what makes the job one of its kind (deployment, store, episode, attempt).
+    """
+    return f"ds-{monitor[:8].rstrip('-')}-{digest(monitor, 'tune', *identity)[:20]}"
+
+
 def split_s3(uri: str) -> tuple[str, str]:
     """Split `s3://bucket/key` into bucket and key; the key may be empty.
 

@@ -133,7 +133,7 @@ class JobStatus:
 
 
 class TrainingJobs(Protocol):
-    """SageMaker as far as the retrainer needs it. Requests are SageMaker's own shapes; `kind` is training, processing, transform, model or endpoint-config."""
+    """SageMaker as far as the retrainer needs it. Requests are SageMaker's own shapes; `kind` is training, tuning, processing, transform, model or endpoint-config."""
 
     async def create(self, kind: str, request: Mapping[str, Any]) -> None:
         """Create a resource; one of that name that has our tags is ours already, a foreign one is a `ConfigError`.
@@ -156,6 +156,25 @@ class TrainingJobs(Protocol):
 
     async def stop(self, kind: str, name: str) -> None:
         """Ask a job to stop; done or unknown jobs are left alone."""
+        ...
+
+
+class Executions(Protocol):
+    """SageMaker Pipelines or Step Functions as far as the retrainer needs them. Requests are AWS's own shapes."""
+
+    async def start(self, request: Mapping[str, Any]) -> str:
+        """Start an execution once, however often it is asked for with the same request; returns its ARN.
+
+        Raises `ConfigError` when it can never be started, `QuotaReached` when too many run, `RetryableError` when the answer was lost.
+        """
+        ...
+
+    async def status(self, execution: str) -> JobStatus:
+        """Describe an execution by its ARN."""
+        ...
+
+    async def stop(self, execution: str, reason: str) -> None:
+        """Ask an execution to stop; done or unknown ones are left alone."""
         ...
 
 

@@ -11,16 +11,18 @@ from driftsonde.core.aws.objects import S3Objects
 from driftsonde.core.aws.queue import SqsQueue
 from driftsonde.core.aws.session import aws_client
 from driftsonde.core.bus import connect_bus
-from driftsonde.core.config import Config
+from driftsonde.core.config import Config, StateMachineRun
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, every, health_routes, serve_http
 from driftsonde.core.log import get_logger
+from driftsonde.core.ports import Executions
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
 from driftsonde.retrainer import store
 from driftsonde.retrainer.approvals import Approvals, Links
 from driftsonde.retrainer.approvals import routes as approval_routes
 from driftsonde.retrainer.deploy.http import routes as rollback_routes
+from driftsonde.retrainer.executions import PipelineExecutions, StateMachineExecutions
 from driftsonde.retrainer.handlers import TYPES, Handlers
 from driftsonde.retrainer.jobstates import listen
 from driftsonde.retrainer.metrics import RetrainerMetrics
@@ -53,6 +55,9 @@ async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) 
         objects = S3Objects(await stack.enter_async_context(aws_client("s3")), owners=config.bucket_owners)
         sagemaker = await stack.enter_async_context(aws_client("sagemaker"))
         jobs, endpoints = SageMaker(sagemaker), SageMakerEndpoints(sagemaker)
+        executions: dict[str, Executions] = {"pipeline": PipelineExecutions(sagemaker)}
+        if any(isinstance(recipe.run, StateMachineRun) for recipe in config.recipes.values()):
+            executions["state-machine"] = StateMachineExecutions(await stack.enter_async_context(aws_client("stepfunctions")))
         plans = Plans(database, outbox, config, clock, metrics, settings.deployment, uuid, links.make)
         watcher = Watcher(
             database,
@@ -63,6 +68,7 @@ async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) 
             clock,
             metrics,
             image=lambda: default_image(os.environ.get("AWS_REGION", "us-east-1")),
+            executions=executions,
         )
         bus.subscribe("retrainer", TYPES, Handlers(database, outbox, clock, changed.set).handle)
         relay = Relay(

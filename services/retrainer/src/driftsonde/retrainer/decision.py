@@ -41,13 +41,14 @@ def answer_of(decision: Decision) -> tuple[Answer, str]:
 
 def record(
     monitor: Monitor | None, drift: DriftDetected, decision: Decision, situation: Situation, budget: Budget, *,
-    importances: Mapping[str, float], cost: Estimate | None, revision: int,
+    importances: Mapping[str, float], cost: Estimate | None, revision: int, executes: bool = False,
 ) -> DecisionRecorded:  # fmt: skip
     """Return the record of a decision about an episode of drift.
 
     Args:
         importances: share of the champion's importance by column; empty where it is not known.
         revision: of the record; the first is 1.
+        executes: whether the recipe starts a pipeline or state machine.
     """
     answer, reason = answer_of(decision)
     return DecisionRecorded(
@@ -55,7 +56,7 @@ def record(
         text=_text(answer, reason, drift.problems, cost),
         until=decision.until if isinstance(decision, Wait) else None,
         drifted=_drifted(drift, importances), importance=situation.importance, problems=drift.problems,
-        labels=_labels(monitor), policy=_policy(monitor.retrain if monitor else None, budget, situation), cost=cost,
+        labels=_labels(monitor, executes=executes), policy=_policy(monitor.retrain if monitor else None, budget, situation), cost=cost,
     )  # fmt: skip
 
 
@@ -100,8 +101,10 @@ def _drifted(alarm: Alarm, importances: Mapping[str, float]) -> tuple[DriftedCol
     return tuple(sorted(found, key=lambda column: -(column.importance or 0.0))[:MAX_CHECKS])
 
 
-def _labels(monitor: Monitor | None) -> str:
+def _labels(monitor: Monitor | None, *, executes: bool) -> str:
     label = monitor.columns.label if monitor else None
+    if executes:
+        return "What is started sees to labels itself."
     if label is None:
         return "No label column is configured: nothing can be trained."
     return f"Column {label}; how many rows have it is counted when the training data is prepared."

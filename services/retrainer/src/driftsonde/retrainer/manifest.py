@@ -37,10 +37,10 @@ class Manifests:
             encoding: address of the champion's encoding.
 
         Raises:
-            ConfigError: if there is no label column, or nothing to train on.
+            ConfigError: if there is no label column for the jobs, or nothing to train on.
         """
         label = plan.monitor.columns.label
-        if label is None:
+        if label is None and plan.recipe.run is None:  # what a pipeline predicts is its own affair
             raise ConfigError(f"monitors.{plan.row.monitor}.columns.label: not set; training needs to know what to predict")
         bucket, key = split_s3(Layout.of(plan.recipe, plan.row.monitor, plan.row.episode).manifest(attempt))
         try:
@@ -54,7 +54,7 @@ class Manifests:
         manifest = json.loads(await self._read(Layout.of(plan.recipe, plan.row.monitor, plan.row.episode).manifest(attempt)))
         return tuple(DropRef.model_validate(drop) for drop in manifest["drops"])
 
-    async def _manifest(self, plan: PlanView, label: str, encoding: str | None) -> Manifest:
+    async def _manifest(self, plan: PlanView, label: str | None, encoding: str | None) -> Manifest:
         columns, recipe = plan.monitor.columns, plan.recipe
         drops = await self._selected(plan)
         if not drops:

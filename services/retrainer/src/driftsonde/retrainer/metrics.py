@@ -9,6 +9,7 @@ from driftsonde.core.metrics import Metrics
 from driftsonde.retrainer.planner import REASONS
 
 STATES = ("accepted", "waiting", "refused", "promoted", "held", "rolled_back", "done", "failed")
+STEPS = ("prepare", "train", "evaluate", "transform", "execute")
 
 
 class RetrainerMetrics:
@@ -20,10 +21,8 @@ class RetrainerMetrics:
         self.plans = metrics.counter("plans", "Plans by the state they reached.", "state", STATES)
         self.refusals = metrics.counter("refusals", "Plans that wait or were refused, by reason.", "reason", REASONS)
         self.decisions = metrics.counter("decisions", "Decision records, by answer; a revision counts again.", "answer", get_args(Answer))
-        self.jobs = metrics.counter("jobs", "SageMaker jobs created, by step.", "step", ("prepare", "train", "evaluate", "transform"))
-        self.failures = metrics.counter(
-            "job_failures", "Jobs that failed or were stopped, by step.", "step", ("prepare", "train", "evaluate", "transform")
-        )
+        self.jobs = metrics.counter("jobs", "Jobs created, by step; execute is a pipeline or state machine.", "step", STEPS)
+        self.failures = metrics.counter("job_failures", "Jobs that failed or were stopped, by step.", "step", STEPS)
         self.deployments = metrics.counter(
             "deployments", "Deployments to endpoints, by how they ended.", "outcome", ("live", "rolled_back")
         )

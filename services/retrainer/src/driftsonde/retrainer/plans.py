@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, select
 
-from driftsonde.core.config import Config, Monitor, Recipe
+from driftsonde.core.config import Config, Monitor, PipelineRun, Recipe
 from driftsonde.core.events import (
     ApprovalRequested,
     DecisionRecorded,
@@ -21,7 +21,7 @@ from driftsonde.core.events import (
     PlanWaiting,
     parse_event,
 )
-from driftsonde.core.names import job_name
+from driftsonde.core.names import job_name, tuning_name
 from driftsonde.core.ports import Clock
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox
@@ -32,11 +32,18 @@ from driftsonde.retrainer.planner import EXPLANATIONS, LATER, Decision, Proceed,
 from driftsonde.retrainer.situation import Known, look
 
 KIND = {"prepare": "processing", "train": "training", "evaluate": "processing", "transform": "transform"}
-STEP = {"preparing": "prepare", "training": "train", "evaluating": "evaluate", "transforming": "transform"}
+STEP = {"preparing": "prepare", "training": "train", "evaluating": "evaluate", "transforming": "transform", "executing": "execute"}
 
 _DETAIL = 20_000  # characters
 
 MakeFact = Callable[..., PlanFact]
+
+
+def kind_of(recipe: Recipe, step: str) -> str:
+    """Return the kind of job that does a step; `execute` is whatever the recipe's `run` starts."""
+    if step == "execute":
+        return "pipeline" if isinstance(recipe.run, PipelineRun) else "state-machine"
+    return "tuning" if step == "train" and recipe.training.tune is not None else KIND[step]
 
 
 class Outrun(Exception):
@@ -79,7 +86,10 @@ class Plans:
 
     def name(self, plan: PlanView, step: str, attempt: int) -> str:
         """Return a job's name, the same on every replica and after every restart."""
-        return job_name(plan.row.monitor, step, *self.identity(plan, step, attempt))
+        identity = self.identity(plan, step, attempt)
+        if step in KIND and kind_of(plan.recipe, step) == "tuning":
+            return tuning_name(plan.row.monitor, *identity)
+        return job_name(plan.row.monitor, step, *identity)
 
     def decide(self, connection: Connection, row: Row[Any]) -> None:
         """Decide about a plan that has not begun; budget and plan change in one transaction, under one lock for all monitors."""
@@ -94,7 +104,7 @@ class Plans:
         match decision:
             case Proceed():
                 connection.execute(store.budget.insert().values(plan=row.id, monitor=row.monitor, at=now))
-                self.move(connection, fresh, "preparing", PlanAccepted, reason="")
+                self.move(connection, fresh, self._first_state(monitor), PlanAccepted, reason="")
                 self._metrics.plans.labels("accepted").inc()
             case Wait("approval", until) if known.situation.approval == "none":
                 self._ask(connection, fresh, until, known)
@@ -104,6 +114,10 @@ class Plans:
                 self.move(connection, fresh, "refused", PlanRefused, reason=why(reason, known.drift.problems))
                 self._metrics.plans.labels("refused").inc()
                 self._metrics.refusals.labels(reason).inc()
+
+    def _first_state(self, monitor: Monitor | None) -> str:
+        recipe = self._config.recipes.get(monitor.retrain.recipe) if monitor and monitor.retrain else None
+        return "executing" if recipe is not None and recipe.run is not None else "preparing"
 
     def _record(self, connection: Connection, row: Row[Any], decision: Decision, known: Known) -> None:
         """Write down what is decided, and why; the same again is not news."""
@@ -115,6 +129,7 @@ class Plans:
         fact = record(
             self._config.monitor(row.monitor), known.drift, decision, known.situation, self._config.budget,
             importances=known.importances, cost=known.cost, revision=before.revision + 1 if before else 1,
+            executes=self._first_state(self._config.monitor(row.monitor)) == "executing",
         )  # fmt: skip
         note_decision(self._database, self._outbox, connection, fact, self._clock.now())
         self._metrics.decisions.labels(answer).inc()
@@ -192,7 +207,7 @@ class Plans:
         attempt = before.attempt + 1 if before is not None else 1
         connection.execute(
             store.job.insert().values(
-                name=self.name(plan, step, attempt), plan=row.id, kind=KIND[step], step=step, attempt=attempt, state="wanted", detail="",
+                name=self.name(plan, step, attempt), plan=row.id, kind=kind_of(plan.recipe, step), step=step, attempt=attempt, state="wanted", detail="",
                 created_at=self._clock.now(),
             )
         )  # fmt: skip

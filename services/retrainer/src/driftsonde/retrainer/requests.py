@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from driftsonde.core.config import Compute, Recipe
+from driftsonde.core.config import Compute, Range, Recipe, Script, Tune
 from driftsonde.core.names import digest
 
 INPUT, OUTPUT = "/opt/ml/processing/input", "/opt/ml/processing/output"
 Request = dict[str, Any]
+
+_DEFAULTS: Final = {"objective": "binary:logistic", "eval_metric": "auc", "num_round": "100"}
+_OBJECTIVE: Final = {"max": "Maximize", "min": "Minimize"}
+_SCALE: Final = {"auto": "Auto", "linear": "Linear", "log": "Logarithmic", "reverse_log": "ReverseLogarithmic"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,7 @@ def train(recipe: Recipe, layout: Layout, name: str, image: str, prepared: int) 
         "TrainingJobName": name,
         "RoleArn": recipe.role,
         "AlgorithmSpecification": algorithm,
-        "HyperParameters": {"objective": "binary:logistic", "eval_metric": "auc", "num_round": "100", **training.hyperparameters},
+        "HyperParameters": {**(_script_mode(training.script) if training.script else _DEFAULTS), **training.hyperparameters},
         "InputDataConfig": [
             *(_channel(part, layout.prepared(prepared, part) + "/", "text/csv") for part in ("train", "validation")),
             *(_channel(part, uri) for part, uri in sorted(training.channels.items())),
@@ -101,6 +105,31 @@ def train(recipe: Recipe, layout: Layout, name: str, image: str, prepared: int) 
         request["StoppingCondition"]["MaxWaitTimeInSeconds"] = int(training.spot.total_seconds())
         request["CheckpointConfig"] = {"S3Uri": f"{layout.checkpoints}/{name}"}
     return request
+
+
+def tune(recipe: Recipe, tuning: Tune, layout: Layout, name: str, image: str, prepared: int) -> Request:
+    """The tuning job: a search among training jobs, each of which is as `train` would ask for it."""
+    definition = train(recipe, layout, name, image, prepared)
+    del definition["TrainingJobName"]
+    definition.pop("CheckpointConfig", None)  # one place for all of them: they would go on from each other's checkpoints
+    fixed = definition.pop("HyperParameters")
+    of, _, metric = tuning.metric.partition(":")
+    if of == "validation" and recipe.training.script is None and "eval_metric" not in recipe.training.hyperparameters:
+        fixed["eval_metric"] = metric  # else XGBoost would not report what is compared
+    definition["StaticHyperParameters"] = {key: value for key, value in fixed.items() if key not in tuning.ranges}
+    if tuning.regex is not None:
+        definition["AlgorithmSpecification"]["MetricDefinitions"] = [{"Name": tuning.metric, "Regex": tuning.regex}]
+    return {
+        "HyperParameterTuningJobName": name,
+        "HyperParameterTuningJobConfig": {
+            "Strategy": tuning.strategy,
+            "HyperParameterTuningJobObjective": {"Type": _OBJECTIVE[tuning.direction], "MetricName": tuning.metric},
+            "ResourceLimits": {"MaxNumberOfTrainingJobs": tuning.jobs, "MaxParallelTrainingJobs": tuning.parallel},
+            "ParameterRanges": _ranges(tuning),
+            "TrainingJobEarlyStoppingType": "Off",
+        },
+        "TrainingJobDefinition": definition,
+    }
 
 
 def evaluate(recipe: Recipe, layout: Layout, name: str, attempt: int, prepared: int, challenger: str, champion: str | None) -> Request:
@@ -187,6 +216,24 @@ def _processing(recipe: Recipe, name: str, command: Sequence[str], inputs: list[
             **_network(recipe), **_key("EnableInterContainerTrafficEncryption", recipe.security.encrypt_traffic),
         }  # fmt: skip
     return request
+
+
+def _script_mode(script: Script) -> Request:
+    """Return the hyperparameters by which SageMaker's training toolkit finds a script; it reads JSON, as the SDK writes it."""
+    return {"sagemaker_program": json.dumps(script.entry), "sagemaker_submit_directory": json.dumps(script.source)}
+
+
+def _ranges(tuning: Tune) -> Request:
+    found: Request = {"ContinuousParameterRanges": [], "IntegerParameterRanges": [], "CategoricalParameterRanges": []}
+    for name, values in sorted(tuning.ranges.items()):
+        if isinstance(values, Range):
+            number = int if values.type == "integer" else float
+            low, high = (str(number(value)) for value in (values.min, values.max))
+            span = {"Name": name, "MinValue": low, "MaxValue": high, "ScalingType": _SCALE[values.scale]}
+            found[f"{values.type.title()}ParameterRanges"].append(span)
+        else:
+            found["CategoricalParameterRanges"].append({"Name": name, "Values": list(values)})
+    return {kind: ranges for kind, ranges in found.items() if ranges}
 
 
 def _input(name: str, uri: str) -> Request:

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 from driftsonde.core.aws.session import TRANSPORT_ERRORS, as_retryable, error_code
 from driftsonde.core.errors import ConfigError, QuotaReached, RetryableError
 from driftsonde.core.ports import EndpointState, JobState, JobStatus
+from driftsonde.retrainer import tuning
 
 
 class _Kind(NamedTuple):
@@ -36,6 +37,14 @@ KINDS: Final = {
     ),
     "transform": _Kind(
         "TransformJobName", "TransformJobStatus", "TransformJobArn", "create_transform_job", "describe_transform_job", "stop_transform_job"
+    ),
+    "tuning": _Kind(
+        "HyperParameterTuningJobName",
+        "HyperParameterTuningJobStatus",
+        "HyperParameterTuningJobArn",
+        "create_hyper_parameter_tuning_job",
+        "describe_hyper_parameter_tuning_job",
+        "stop_hyper_parameter_tuning_job",
     ),
     "model": _Kind("ModelName", "", "ModelArn", "create_model", "describe_model", None),
     "endpoint-config": _Kind("EndpointConfigName", "", "EndpointConfigArn", "create_endpoint_config", "describe_endpoint_config", None),
@@ -98,6 +107,8 @@ class SageMaker:
         shape = KINDS[kind]
         try:
             answer = await getattr(self._client, shape.describe)(**{shape.name: name})
+            if kind == "tuning":
+                return await tuning.outcome(self._client, answer, _STATES.get(answer[shape.status], "running"))
         except ClientError as exc:
             if error_code(exc) in _UNKNOWN:
                 return JobStatus("unknown", f"SageMaker knows no such job: {exc}")

@@ -41,7 +41,7 @@ def look(connection: Connection, config: Config, row: Row[Any], now: datetime) -
     assert isinstance(drift, DriftDetected)  # only such events make plans
     recipe = _recipe(config, row.monitor)
     importances = _importances(connection, row.monitor)
-    cost = costs.estimate(recipe, _past(connection, row.monitor), config.budget) if recipe else None
+    cost = costs.estimate(recipe, _past(connection, row.monitor, recipe), config.budget) if recipe else None
     approval, until = _approval(connection, row, now)
     situation = Situation(
         trainable=drift.trainable,
@@ -83,12 +83,15 @@ def _importances(connection: Connection, monitor: str) -> dict[str, float]:
     return dict(json.loads(champion.metrics).get("importance") or {}) if champion is not None else {}
 
 
-def _past(connection: Connection, monitor: str) -> dict[str, Sequence[float]]:
-    """Return the seconds of a monitor's latest jobs of each step."""
+def _past(connection: Connection, monitor: str, recipe: Recipe) -> dict[str, Sequence[float]]:
+    """Return the seconds of a monitor's latest jobs of each step; a single training says nothing of a tuning job, nor the other way."""
     found: dict[str, Sequence[float]] = {}
     for step in costs.STEPS:
         table = store.job.join(store.plan, store.job.c.plan == store.plan.c.id)
         wanted = select(store.job.c.seconds).select_from(table).where(store.plan.c.monitor == monitor, store.job.c.step == step)
+        if step == "train":
+            tuned = store.job.c.kind == "tuning"
+            wanted = wanted.where(tuned if recipe.training.tune is not None else ~tuned)
         latest = wanted.where(store.job.c.state == "succeeded", store.job.c.seconds.is_not(None)).order_by(store.job.c.created_at.desc())
         found[step] = connection.scalars(latest.limit(_PAST_JOBS)).all()
     return found
@@ -109,7 +112,7 @@ def _spent(connection: Connection, config: Config, now: datetime) -> float:
             continue
         jobs = connection.execute(select(store.job.c.step, store.job.c.seconds).where(store.job.c.plan == plan.id)).all()
         actual = sum(costs.cost(recipe, job.step, job.seconds or 0.0, config.budget) for job in jobs)
-        expected = costs.estimate(recipe, _past(connection, plan.monitor), config.budget).amount or 0.0
+        expected = costs.estimate(recipe, _past(connection, plan.monitor, recipe), config.budget).amount or 0.0
         total += actual if plan.state in store.TERMINAL else max(actual, expected)
     return total
 

@@ -18,7 +18,7 @@ metadata: Final = MetaData()
 outbox: Final = outbox_table(metadata)
 inbox: Final = inbox_table(metadata)
 
-ACTIVE: Final = ("preparing", "training", "evaluating", "promoting", "deploying", "transforming")
+ACTIVE: Final = ("executing", "preparing", "training", "evaluating", "promoting", "deploying", "transforming")
 UNDECIDED: Final = ("proposed", "waiting")
 TERMINAL: Final = ("done", "held", "rolled_back", "refused", "failed")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -26,11 +26,12 @@ from driftsonde.core.events import (
 from driftsonde.core.lifecycle import Health
 from driftsonde.core.log import get_logger
 from driftsonde.core.names import split_s3
-from driftsonde.core.ports import Clock, Endpoints, JobStatus, ObjectStore, TrainingJobs
+from driftsonde.core.ports import Clock, Endpoints, Executions, JobStatus, ObjectStore, TrainingJobs
 from driftsonde.core.store.engine import Database
 from driftsonde.retrainer import requests, store
 from driftsonde.retrainer.deploy.deployer import Deployer
 from driftsonde.retrainer.deploy.rollback import Rollbacks
+from driftsonde.retrainer.executor import Executor
 from driftsonde.retrainer.gate import passes, scores_of
 from driftsonde.retrainer.manifest import Manifests
 from driftsonde.retrainer.metrics import RetrainerMetrics
@@ -53,13 +54,14 @@ class Watcher:
 
     def __init__(
         self, database: Database, plans: Plans, jobs: TrainingJobs, endpoints: Endpoints, objects: ObjectStore, clock: Clock,
-        metrics: RetrainerMetrics, *, image: Callable[[], str],
+        metrics: RetrainerMetrics, *, image: Callable[[], str], executions: Mapping[str, Executions] | None = None,
     ) -> None:  # fmt: skip
         self._database, self._plans, self._jobs, self._objects = database, plans, jobs, objects
         self._clock, self._metrics, self._image = clock, metrics, image
         self._deployer = Deployer(database, plans, jobs, endpoints, objects, clock, metrics)
         self._rollbacks = Rollbacks(database, plans, jobs, endpoints, clock, metrics)
         self._manifests = Manifests(database, objects, clock)
+        self._executor = Executor(database, plans, self._manifests, executions or {}, clock, metrics)
         self._promoter = Promoter(database, plans, jobs, self._deployer, self._manifests, self._image_of)
 
     async def run(self, stop: asyncio.Event, changed: asyncio.Event, health: Health, poll_seconds: float, wake: Callable[[], None]) -> None:
@@ -133,7 +135,7 @@ class Watcher:
             if job.state == "wanted":
                 await self._create(plan, job)
                 return True
-            status = await self._jobs.status(job.kind, job.name)
+            status = await (self._executor.status(plan, job) if job.step == "execute" else self._jobs.status(job.kind, job.name))
             if status.state == "unknown" and self._clock.now() - job.created_at < VANISHED:
                 return False
             if status.state in ("pending", "running"):
@@ -148,13 +150,19 @@ class Watcher:
         return True
 
     async def _limit(self, plan: PlanView, job: Row[Any]) -> None:
-        """Stop a transform that takes too long; to the other kinds of job SageMaker itself sets the limit that the request names."""
+        """Stop what takes too long; to the other kinds of job SageMaker itself sets the limit that the request names."""
+        if job.step == "execute":
+            await self._executor.limit(plan, job)
+            return
         limit = plan.recipe.batch.compute.max_runtime
         if job.kind == "transform" and self._clock.now() - job.created_at > limit:
             log.error("job takes too long and is stopped", job=job.name, limit=str(limit))
             await self._jobs.stop(job.kind, job.name)
 
     async def _create(self, plan: PlanView, job: Row[Any]) -> None:
+        if job.step == "execute":
+            await self._executor.start(plan, job)
+            return
         request = await self._request(plan, job)
         request["Tags"] = requests.identity_tags(self._plans.identity(plan, job.step, job.attempt), request, plan.recipe.tags)
         await self._jobs.create(job.kind, request)
@@ -177,12 +185,25 @@ class Watcher:
             return requests.prepare(recipe, layout, job.name, job.attempt)
         prepared, _ = await self._database.look(succeeded, plan.row.id, "prepare")
         if job.step == "train":
-            return requests.train(recipe, layout, job.name, await self._image_of(plan), prepared)
+            return self._training(plan, job, layout, await self._image_of(plan), prepared)
         if job.step == "evaluate":
             _, trained = await self._database.look(succeeded, plan.row.id, "train")
             champion, _ = await self._champion(plan)
             return requests.evaluate(recipe, layout, job.name, job.attempt, prepared, trained["artifact"], champion)
         return requests.transform(recipe, layout, job.name, self._plans.name(plan, "model", 1), prepared)
+
+    @staticmethod
+    def _training(plan: PlanView, job: Row[Any], layout: Layout, image: str, prepared: int) -> dict[str, Any]:
+        """Return the request of the train step, of the kind that was chosen when the job was wanted: its name depends on that.
+
+        Raises:
+            ConfigError: if the recipe has lost what a tuning job searches.
+        """
+        if job.kind != "tuning":
+            return requests.train(plan.recipe, layout, job.name, image, prepared)
+        if plan.recipe.training.tune is None:
+            raise ConfigError(f"training.tune was taken out of the recipe before the tuning job {job.name} was created")
+        return requests.tune(plan.recipe, plan.recipe.training.tune, layout, job.name, image, prepared)
 
     async def _image_of(self, plan: PlanView) -> str:
         configured = plan.recipe.training.image
@@ -206,7 +227,9 @@ class Watcher:
             await self._job_failed(plan, job, status)
             return
         layout = Layout.of(plan.recipe, plan.row.monitor, plan.row.episode)
-        if job.step == "prepare":
+        if job.step == "execute":
+            await self._database.run(self._executor.succeeded, plan, job, status)
+        elif job.step == "prepare":
             summary = await self._report(f"{layout.prepared(job.attempt, 'meta')}/summary.json", "train", "holdout")
             await self._database.run(self._prepared, plan, job, status, summary)
         elif job.step == "train":

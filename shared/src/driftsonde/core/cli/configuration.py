@@ -34,6 +34,10 @@ monitors:
 #     gate: {metric: auc, direction: max, margin: 0.0, confidence: 0.95}
 #     # deploy: {strategy: canary, endpoint: churn-live, alarms: [churn-5xx]}   # or single, shadow, linear, bandit; default: batch only
 #     # champion: {model: s3://…/model.tar.gz, encoding: s3://…/encoding.json}
+#   churn-own:                                    # start what you have instead of jobs
+#     output: s3://acme-ml/driftsonde/
+#     run: {pipeline: churn-train, parameters: {Manifest: "{manifest}", Episode: "{episode}"}, timeout: 6h}
+#     # run: {state_machine: "arn:aws:states:eu-west-1:123456789012:stateMachine:retrain", timeout: 6h}
 
 # channels:
 #   ml-oncall: {type: slack, webhook_file: /run/secrets/slack}   # the file holds the URL

@@ -25,6 +25,8 @@ from driftsonde.core.config.deploys import (
 from driftsonde.core.config.file import MAX_CONFIG_BYTES, Budget, Config, load_config, parse_config
 from driftsonde.core.config.monitors import Monitor, ObjectWindow, Policy, RetrainPolicy, RowsWindow, Thresholds, TimeWindow, parse_backtest
 from driftsonde.core.config.recipes import Compute, EpisodeData, FixedData, Gate, RecentData, Recipe
+from driftsonde.core.config.runs import PipelineRun, StateMachineRun
+from driftsonde.core.config.tuning import Range, Script, Tune
 
 __all__ = [
     "MAX_CONFIG_BYTES",
@@ -48,20 +50,25 @@ __all__ = [
     "NoDeploy",
     "ObjectWindow",
     "PagerDutyChannel",
+    "PipelineRun",
     "Policy",
     "QuietHours",
+    "Range",
     "RecentData",
     "Recipe",
     "RetrainPolicy",
     "RowsWindow",
+    "Script",
     "Section",
     "Severity",
     "ShadowDeploy",
     "SingleDeploy",
     "SlackChannel",
     "SnsChannel",
+    "StateMachineRun",
     "Thresholds",
     "TimeWindow",
+    "Tune",
     "WebhookChannel",
     "explain",
     "load_config",

@@ -9,6 +9,8 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from driftsonde.core.config.base import Duration, Section
 from driftsonde.core.config.deploys import Deploy, NoDeploy
+from driftsonde.core.config.runs import AnyRun
+from driftsonde.core.config.tuning import Script, Tune
 from driftsonde.core.names import S3Uri
 
 
@@ -104,6 +106,8 @@ class Training(Section):
 
     image: str | None = Field(None, max_length=255, description="Default: SageMaker's built-in XGBoost of the region.")
     command: tuple[str, ...] = Field((), description="ContainerEntrypoint of an own image; empty: the image's own.")
+    script: Script | None = Field(None, description="Run a script in the image, which must be given then and know script mode.")
+    tune: Tune | None = Field(None, description="Search for the best hyperparameters.")
     hyperparameters: dict[str, str] = Field({}, max_length=100)
     compute: Compute = Compute()
     spot: Annotated[Duration, Field(gt=timedelta(0))] | None = Field(
@@ -124,6 +128,20 @@ class Training(Section):
             raise ValueError(f"spot: {self.spot} is shorter than compute.max_runtime, {self.compute.max_runtime}")
         if taken := {"train", "validation"} & self.channels.keys():
             raise ValueError(f"channels: {min(taken)} is written by the prepare step")
+        return self
+
+    @model_validator(mode="after")
+    def _one_program(self) -> Training:
+        if self.script is not None and (self.image is None or self.command):
+            raise ValueError("script: needs an image, and no command: the image's own runs the script")
+        if self.tune is None:
+            return self
+        if self.command:
+            raise ValueError("tune: SageMaker's tuning jobs take no command; use training.script, or an image that needs none")
+        if self.script is not None and self.tune.regex is None:
+            raise ValueError("tune.regex: not set; SageMaker does not know how a script reports its metric")
+        if fixed := self.tune.ranges.keys() & self.hyperparameters.keys():
+            raise ValueError(f"tune.ranges: {min(fixed)} is set in hyperparameters too")
         return self
 
 
@@ -160,7 +178,9 @@ class Champion(Section):
 class Recipe(Section):
     """How a model is retrained."""
 
-    role: str = Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$", description="Execution role of the jobs.")
+    role: str = Field(
+        "", pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+$", description="Execution role of the jobs; required unless `run` is set."
+    )
     output: S3Uri = Field(description="Prefix for everything that the jobs write.")
     package_group: str | None = Field(None, description="Model package group; default: ds-<monitor>.")
     data: TrainingData = EpisodeData()
@@ -172,3 +192,18 @@ class Recipe(Section):
     batch: Batch = Batch()
     champion: Champion | None = None
     deploy: Deploy = NoDeploy()
+    run: AnyRun | None = Field(None, description="Start what you have instead of jobs; only `output` and `data` stand beside it.")
+
+    @model_validator(mode="after")
+    def _jobs_or_run(self) -> Recipe:
+        if self.run is None and not self.role:
+            raise ValueError("role: missing; the jobs need an execution role")
+        if self.run is not None and (idle := self.model_fields_set - {"run", "role", "output", "data"}):
+            raise ValueError(f"{min(idle)}: is of jobs, and `run` starts none; take one of the two out")
+        return self
+
+    @model_validator(mode="after")
+    def _script_can_be_fetched(self) -> Recipe:
+        if self.training.script is not None and self.security.isolated:
+            raise ValueError("training.script: is fetched by the container, which security.isolated keeps from the network")
+        return self

@@ -11,7 +11,7 @@ from driftsonde.core.ports import JobState, JobStatus
 
 _NAMES = {
     "training": "TrainingJobName", "processing": "ProcessingJobName", "transform": "TransformJobName", "model": "ModelName",
-    "endpoint-config": "EndpointConfigName",
+    "endpoint-config": "EndpointConfigName", "tuning": "HyperParameterTuningJobName",
 }  # fmt: skip
 
 
@@ -68,9 +68,10 @@ class FakeTrainingJobs:
 
     def finish(self, name: str, state: JobState = "succeeded", detail: str = "", *, metrics: Mapping[str, float] | None = None) -> None:
         """End a job."""
-        artifact = f"s3://acme/{name}/output/model.tar.gz" if self.created[name][0] == "training" else None
+        artifact = f"s3://acme/{name}/output/model.tar.gz" if self.created[name][0] in ("training", "tuning") else None
         self._status[name] = JobStatus(state, detail, metrics, artifact, 1.0)
 
     def names(self, step: str) -> list[str]:
         """Return the names created for a step."""
-        return [name for name in self.created if f"-{step}-" in name]
+        tuned = step == "train"  # the name of a tuning job has no room for its step
+        return [name for name, (kind, _) in self.created.items() if f"-{step}-" in name or (tuned and kind == "tuning")]

@@ -4,10 +4,12 @@ Start it with `python -m driftsonde.core.local.sagemaker --help`. Clients reach 
 
 How the modules depend on one another, from the pure ones up:
 
-kinds, columns, rollout, rules   what AWS allows; no I/O
+kinds, columns, rollout, search -> rules   what AWS allows; no I/O
 registry, notify -> progress, account   what is known of each resource, and who is told of a change
 objects, process, container -> serving   S3, child process groups, the `opt/ml` tree, a model's server
 training, processing, transform -> runner   how each kind of job is done, and when
+paging -> tuning   jobs that are made of training jobs
+pipelines   pipelines of one command, and their executions
 capture, fleet, views -> hosting   endpoints: servers, traffic, deployments
 faults, endpoints -> operations, invocations -> api   what clients reach
 """

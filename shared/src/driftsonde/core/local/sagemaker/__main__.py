@@ -24,11 +24,13 @@ from driftsonde.core.local.sagemaker.hosting import Hosting
 from driftsonde.core.local.sagemaker.notify import Notifier
 from driftsonde.core.local.sagemaker.objects import Objects
 from driftsonde.core.local.sagemaker.operations import Operations
+from driftsonde.core.local.sagemaker.pipelines import Pipelines
 from driftsonde.core.local.sagemaker.progress import Progress
 from driftsonde.core.local.sagemaker.registry import Registry
 from driftsonde.core.local.sagemaker.rules import service
 from driftsonde.core.local.sagemaker.runner import Runner
 from driftsonde.core.local.sagemaker.settings import Settings
+from driftsonde.core.local.sagemaker.tuning import Tuner
 
 log = logging.getLogger("driftsonde.core.local.sagemaker")
 
@@ -45,9 +47,11 @@ how to use it:
 what runs a job (there is no container engine):
   training    AlgorithmSpecification.ContainerEntrypoint; or script mode (hyperparameters sagemaker_program and
               sagemaker_submit_directory); or the built-in algorithm, if the image's repository is an xgboost one
+  tuning      the same, once for each point of a random search (Bayesian is answered by random search too)
   processing  AppSpecification.ContainerEntrypoint
   transform   models of the built-in xgboost image
-  endpoint    the same; one process for each variant, whatever its number of instances
+  pipeline    definitions of one Processing step with AppSpecification.ContainerEntrypoint; {"Get": "Parameters.X"} is filled in
+  endpoint    the same as transform; one process for each variant, whatever its number of instances
   `python` is the interpreter of the control plane. A program finds what would be /opt/ml in SAGEMAKER_BASE_DIR.
   A job's log is DIR/jobs/<kind>/<name>/log.txt.
 
@@ -109,19 +113,23 @@ async def serve(settings: Settings) -> None:
         runner, faults = Runner(settings, registry, progress, objects), Faults()
         hosting = Hosting(settings, registry, notifier, objects, faults)
         calls = EndpointCalls(Account(settings, registry), registry, hosting)
-        app = build_app(Operations(settings, registry, progress, runner, calls), hosting, faults)
+        tuner = Tuner(settings, registry, progress, runner)
+        pipelines = Pipelines(settings, registry)
+        app = build_app(Operations(settings, registry, progress, runner, tuner, calls, pipelines), hosting, faults)
         await runner.recover()
         await hosting.recover()
+        await pipelines.recover()
         server = Server(uvicorn.Config(app, port=settings.port, http=DroppableProtocol, log_config=None, access_log=False))
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
-        telling, *tasks = (asyncio.create_task(work) for work in (notifier.run(), runner.run(), hosting.run()))
+        telling, *tasks = (asyncio.create_task(work) for work in (notifier.run(), runner.run(), tuner.run(), hosting.run()))
         for task in tasks:  # without its runner it would accept jobs that never run
             task.add_done_callback(lambda _: setattr(server, "should_exit", True))
         log.info("local SageMaker answers on http://127.0.0.1:%d; jobs live under %s", settings.port, settings.root)
         await server.serve()
         for task in tasks:
             await _end(task)
+        await pipelines.close()
         await hosting.close()
         await notifier.flush(_LAST_EVENTS_SECONDS)
         await _end(telling)

@@ -36,7 +36,7 @@ class Account:
         now = time.time()
         keys = {key: rest.pop(key) for key in ("token", "digest") if key in rest}
         body = {**{key: value for key, value in request.items() if key not in ("Tags", "ClientToken")}, **rest}
-        noun = f"{kind}-job" if kind in KINDS else kind
+        noun = (KINDS[kind].noun or f"{kind}-job") if kind in KINDS else kind
         resource = Resource(kind, name, self.arn(noun, name), status, body, now, now, **keys)
         self._registry.create(resource, request.get("Tags", []))
         return resource

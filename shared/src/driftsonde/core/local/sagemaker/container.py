@@ -163,11 +163,6 @@ def command(entrypoint: Sequence[str], arguments: Sequence[str] = ()) -> list[st
     return [sys.executable if first in ("python", "python3") else first, *rest, *arguments]
 
 
-def is_xgboost(image: str) -> bool:
-    """Whether an image is one of SageMaker's XGBoost containers, by the name of its repository."""
-    return "xgboost" in image.partition("@")[0].rsplit("/", 1)[-1].partition(":")[0]
-
-
 def no_engine(image: str, advice: str) -> JobFailed:
     """Return the failure of a job whose program is known to its image only."""
     return JobFailed(f"ClientError: the image {image!r} cannot run here: local SageMaker has no container engine. {advice}"[:MAX_REASON])

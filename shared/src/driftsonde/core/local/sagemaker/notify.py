@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def state_change(kind: JobKind, job: Resource, tags: Mapping[str, str]) -> Json:
     """Return the EventBridge event of a job's present state."""
-    return _event(f"SageMaker {kind.title} Job State Change", job, describe(kind, job), tags)
+    return _event(f"SageMaker {kind.words or kind.title} Job State Change", job, describe(kind, job), tags)
 
 
 def endpoint_change(endpoint: Resource, description: Json, tags: Mapping[str, str]) -> Json:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from driftsonde.core.local.sagemaker.account import GROUP, MODEL, PACKAGE, Account
 from driftsonde.core.local.sagemaker.endpoints import EndpointCalls
 from driftsonde.core.local.sagemaker.kinds import ACTIVE, KINDS, TRANSFORM, JobKind, Json
+from driftsonde.core.local.sagemaker.paging import page
+from driftsonde.core.local.sagemaker.pipelines import Pipelines
 from driftsonde.core.local.sagemaker.progress import Progress
 from driftsonde.core.local.sagemaker.registry import Registry, Resource, describe
 from driftsonde.core.local.sagemaker.rules import AwsError, check, project
 from driftsonde.core.local.sagemaker.runner import Runner
 from driftsonde.core.local.sagemaker.settings import Settings
+from driftsonde.core.local.sagemaker.tuning import Tuner
 
 _CREATOR = {"UserProfileName": "local"}
 
@@ -22,7 +25,10 @@ _CREATOR = {"UserProfileName": "local"}
 class Operations:
     """The account's resources as the API shows and changes them."""
 
-    def __init__(self, settings: Settings, registry: Registry, progress: Progress, runner: Runner, endpoints: EndpointCalls) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, progress: Progress, runner: Runner, tuner: Tuner, endpoints: EndpointCalls,
+        pipelines: Pipelines,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._account = Account(settings, registry)
         self._registry = registry
@@ -41,12 +47,14 @@ class Operations:
             "AddTags": self._add_tags,
             "ListTags": self._list_tags,
             **endpoints.calls,
+            **pipelines.calls,
         }
         for kind in KINDS.values():
             self._calls[f"Create{kind.title}Job"] = functools.partial(self._create_job, kind)
             self._calls[f"Describe{kind.title}Job"] = functools.partial(self._describe_job, kind)
             self._calls[f"Stop{kind.title}Job"] = functools.partial(self._stop_job, kind)
             self._calls[f"List{kind.title}Jobs"] = functools.partial(self._list_jobs, kind)
+        self._calls |= tuner.calls  # a tuning job is found and described as the others, and done in its own way
 
     def call(self, operation: str, request: Json) -> Json:
         """Check a request and do what it asks.
@@ -92,7 +100,7 @@ class Operations:
 
     def _list_jobs(self, kind: JobKind, request: Json) -> Json:
         found = [job for job in self._registry.all_of(kind.name) if request.get("StatusEquals", job.status) == job.status]
-        return _page(kind.key("Summaries"), request, found, lambda job: describe(kind, job))
+        return page(kind.key("Summaries"), request, found, lambda job: describe(kind, job))
 
     def _create_model(self, request: Json) -> Json:
         for container in [request["PrimaryContainer"]] if "PrimaryContainer" in request else request["Containers"]:
@@ -159,7 +167,7 @@ class Operations:
         wanted = request.get("ModelApprovalStatus")
         found = self._packages(group) if group else self._registry.all_of(PACKAGE)
         found = [package for package in found if wanted in (None, package.body["ModelApprovalStatus"])]
-        return _page("ModelPackageSummaryList", request, found, _package)
+        return page("ModelPackageSummaryList", request, found, _package)
 
     def _add_tags(self, request: Json) -> Json:
         arn = request["ResourceArn"]
@@ -186,28 +194,3 @@ def _package(package: Resource) -> Json:
         "LastModifiedTime": package.modified,
         "CreatedBy": _CREATOR,
     }
-
-
-def _page(field: str, request: Json, found: Sequence[Resource], view: Callable[[Resource], Json]) -> Json:
-    """Filter, sort and cut a listing; `found` is oldest first."""
-    kept = [item for item in found if _selected(item, request)]
-    by = {"Name": lambda item: item.name, "Status": lambda item: item.status}.get(request.get("SortBy", ""))
-    if by is not None:
-        kept.sort(key=by)
-    if request.get("SortOrder", "Descending") == "Descending":
-        kept.reverse()
-    token = request.get("NextToken", "0")
-    if not token.isdecimal():
-        raise AwsError("ValidationException", "NextToken is not one of ours")
-    start, size = int(token), request.get("MaxResults", 10)
-    page = {field: [view(item) for item in kept[start : start + size]]}
-    return {**page, "NextToken": str(start + size)} if start + size < len(kept) else page
-
-
-def _selected(item: Resource, request: Json) -> bool:
-    ranges = (
-        ("CreationTimeAfter", "CreationTimeBefore", item.created),
-        ("LastModifiedTimeAfter", "LastModifiedTimeBefore", item.modified),
-    )
-    inside = all(request.get(after, 0) <= moment <= request.get(before, moment) for after, before, moment in ranges)
-    return inside and request.get("NameContains", "").lower() in item.name.lower()

@@ -15,8 +15,9 @@ from botocore.loaders import Loader
 from botocore.model import ServiceModel
 from botocore.validate import ParamValidator
 
-from driftsonde.core.local.sagemaker import rollout
+from driftsonde.core.local.sagemaker import rollout, search
 from driftsonde.core.local.sagemaker.columns import parse_filter
+from driftsonde.core.local.sagemaker.kinds import is_xgboost
 
 DAY: Final = 86_400
 
@@ -139,6 +140,12 @@ def _training(request: Mapping[str, Any]) -> Iterator[str]:
         yield from _s3_type(channel["DataSource"], f"channel {channel['ChannelName']!r}")
 
 
+def _tuning(request: Mapping[str, Any]) -> Iterator[str]:
+    yield from search.problems(request, built_in=is_xgboost)
+    if "TrainingJobDefinition" in request:
+        yield from (f"TrainingJobDefinition: {problem}" for problem in _training(request["TrainingJobDefinition"]))
+
+
 def _s3_type(source: Mapping[str, Any], where: str) -> Iterator[str]:
     kind = source.get("S3DataSource", {}).get("S3DataType")
     if kind not in ("S3Prefix", "ManifestFile"):
@@ -240,6 +247,7 @@ def _weights(request: Mapping[str, Any]) -> Iterator[str]:
 
 _RULES: Final[dict[str, Callable[[Mapping[str, Any]], Iterator[str]]]] = {
     "CreateTrainingJob": _training,
+    "CreateHyperParameterTuningJob": _tuning,
     "CreateProcessingJob": _processing,
     "CreateTransformJob": _transform,
     "CreateModel": _model,

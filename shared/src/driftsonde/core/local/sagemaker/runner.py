@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from driftsonde.core.local.sagemaker import processing, training, transform
 from driftsonde.core.local.sagemaker.container import MAX_REASON, Job, JobTimedOut
-from driftsonde.core.local.sagemaker.kinds import KINDS, TRAINING, JobKind, Json
+from driftsonde.core.local.sagemaker.kinds import KINDS, TRAINING, TUNING, JobKind, Json
 from driftsonde.core.local.sagemaker.objects import JobFailed, Objects
 from driftsonde.core.local.sagemaker.process import reap
 from driftsonde.core.local.sagemaker.progress import Progress
@@ -56,6 +56,8 @@ class Runner:
         """End what an earlier control plane left running and queue its jobs again; call before the first request."""
         for resource in self._registry.unfinished():
             kind = KINDS[resource.kind]
+            if kind is TUNING:  # no program of its own; the tuner goes on with it
+                continue
             await reap(self._home(resource))
             if resource.status == "Stopping":
                 self._progress.ended(kind, resource.name, "Stopped")

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx
 
-from driftsonde.core.local.sagemaker.container import XGBOOST, is_xgboost, log_tail, no_engine, variables
-from driftsonde.core.local.sagemaker.kinds import Json
+from driftsonde.core.local.sagemaker.container import XGBOOST, log_tail, no_engine, variables
+from driftsonde.core.local.sagemaker.kinds import Json, is_xgboost
 from driftsonde.core.local.sagemaker.objects import JobFailed, Objects
 from driftsonde.core.local.sagemaker.process import Child, reap
 

@@ -9,8 +9,8 @@ import sys
 from itertools import chain
 from typing import Any
 
-from driftsonde.core.local.sagemaker.container import XGBOOST, Job, command, is_xgboost, no_engine, resource_config
-from driftsonde.core.local.sagemaker.kinds import Json
+from driftsonde.core.local.sagemaker.container import XGBOOST, Job, command, no_engine, resource_config
+from driftsonde.core.local.sagemaker.kinds import Json, is_xgboost
 from driftsonde.core.local.sagemaker.rules import DAY
 
 _BUILT_IN_METRIC = re.compile(r"#011((?:train|validation)-[^\s:#]+):([-+]?(?:[0-9]*\.)?[0-9]+(?:[eE][-+]?[0-9]+)?)")
