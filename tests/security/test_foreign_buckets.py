@@ -219,10 +219,10 @@ def aws(emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_baseline_build_hands_owners_to_its_store(aws: str) -> None:
-    with _store({"acme-ml": OURS}) as store:
+    with _store({"acme-absent": OURS}) as store:  # other tests make buckets in the same emulator
         with pytest.raises(DriftsondeError):
-            store.sources("s3://acme-ml/nothing/")
-        assert store._objects._owner("acme-ml") == {"ExpectedBucketOwner": OURS}
+            store.sources("s3://acme-absent/nothing/")
+        assert store._objects._owner("acme-absent") == {"ExpectedBucketOwner": OURS}
 
 
 async def test_manifest_of_a_plan_tells_the_prepare_step_the_owners(tmp_path: Path, aws: str) -> None:

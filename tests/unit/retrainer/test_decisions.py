@@ -7,14 +7,19 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from starlette.applications import Starlette
 
-from driftsonde.core.config import Budget, Recipe, RetrainPolicy
+from driftsonde.core.config import Budget, Recipe, RetrainPolicy, parse_config
 from driftsonde.core.events import ApprovalRequested, DriftConfirmed, Problem
 from driftsonde.core.testing.fakes import FakeClock
+from driftsonde.retrainer import store
 from driftsonde.retrainer.approvals import Approvals, Links, routes
 from driftsonde.retrainer.costs import estimate
 from driftsonde.retrainer.planner import Proceed, Refuse, Situation, Wait, decide
+from driftsonde.retrainer.situation import look
+
+from .conftest import Retrainer, make_config
 
 NOW = datetime(2026, 3, 2, 23, 30, tzinfo=UTC)
 RECIPE = Recipe.model_validate({"role": "arn:aws:iam::123456789012:role/jobs", "output": "s3://acme/out/"})
@@ -255,3 +260,57 @@ class TestLinks:
         clock = FakeClock()
         assert Links("https://retrain.example", "").make("churn", 1, clock.now()) is None
         assert not Links("https://retrain.example", "").is_ours("churn", 1, "9999999999", "", clock.now())
+
+
+class TestFiguresOfAnOwnStep:
+    @pytest.mark.parametrize("importance", [{"x": 153.2, "y": 51.0}, {"x": 1e300, "y": 1.0}])
+    async def test_gains_that_are_no_shares_become_shares(self, retrainer: Any, facts: Any, importance: dict[str, float]) -> None:
+        await retrainer.hear(facts.drift(1))
+        await retrainer.rounds()
+        for step in ("prepare", "train"):
+            await retrainer.finish(step)
+        await retrainer.finish("evaluate", importance=importance)
+        await retrainer.finish("transform")
+        retrainer.clock.advance(facts.later)
+        await retrainer.hear(facts.drift(2))
+        await retrainer.rounds()
+        record = retrainer.decisions()[-1]
+        assert record.importance == pytest.approx(importance["x"] / sum(importance.values()))
+
+    @pytest.mark.parametrize("wrong", [{"challenger": float("nan")}, {"importance": {"x": -1.0}}, {"importance": {"x": float("nan")}}])
+    async def test_figures_that_are_none_fail_the_plan_and_nothing_else(self, retrainer: Any, facts: Any, wrong: dict[str, Any]) -> None:
+        await retrainer.hear(facts.drift(1))
+        await retrainer.rounds()
+        for step in ("prepare", "train"):
+            await retrainer.finish(step)
+        await retrainer.finish("evaluate", **wrong)
+        assert retrainer.plans() == {"churn-0-1": "failed"}
+        assert next(iter(wrong)) in retrainer.said()[-1].reason
+
+
+class TestLabelsThatDoNotCome:
+    async def test_each_look_costs_a_job_so_they_become_rare(self, retrainer: Any, facts: Any) -> None:
+        await retrainer.hear(facts.drift())
+        waits = []
+        for _ in range(7):
+            await retrainer.rounds()
+            await retrainer.finish("prepare", holdout=3)
+            until = retrainer.said()[-1].until
+            waits.append((until - retrainer.clock.now()) / timedelta(hours=1))
+            retrainer.clock.advance(until - retrainer.clock.now() + timedelta(seconds=1))
+        assert waits == [1, 2, 4, 8, 16, 24, 24]
+
+    async def test_what_they_cost_is_spent(self, database: Any, facts: Any) -> None:
+        raw = make_config().model_dump(mode="json", by_alias=True, exclude_defaults=True)
+        raw["budget"] = {"prices": {"ml.m5.large": 1.0}, "spend_per_month": 6.0}
+        retrainer = Retrainer(database, parse_config(raw, source="test"))
+        await retrainer.hear(facts.drift())
+        for _ in range(3):
+            await retrainer.rounds()
+            await retrainer.finish("prepare", holdout=3)
+            retrainer.clock.advance(timedelta(days=1))
+        with database.read() as connection:
+            seconds = connection.scalars(select(store.job.c.seconds)).all()
+            known = look(connection, retrainer.config, connection.execute(select(store.plan)).one(), retrainer.clock.now())
+        assert known.situation.spent == pytest.approx(sum(second or 0.0 for second in seconds) / 3600)
+        assert len(seconds) == 3

@@ -136,7 +136,7 @@ class Baseline(FrozenBaseline):
     @classmethod
     def of(cls, frozen: FrozenBaseline) -> Self:
         """Give a decoded baseline this surface."""
-        return cls(frozen.columns, frozen.rows, frozen.untested, frozen.windows, frozen.repeats)
+        return cls(frozen.columns, frozen.rows, frozen.untested, frozen.windows, frozen.repeated)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

@@ -92,7 +92,7 @@ def build(source: Source, options: BuildOptions) -> tuple[FrozenBaseline, tuple[
     if options.backtest is not None:
         final, raised = backtest(final, windows.sketches(), options.parameters)
     calibrated = len(windows) if options.backtest is not None else 0
-    return FrozenBaseline(final, survey.rows, untested, calibrated, counted.sample.repeats), raised
+    return FrozenBaseline(final, survey.rows, untested, calibrated, counted.sample.repeated), raised
 
 
 def _filled(column: ColumnBaseline, sketch: ColumnSketch, rows: int) -> ColumnBaseline:

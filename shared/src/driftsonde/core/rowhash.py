@@ -84,10 +84,18 @@ def _products(column: ColumnBaseline, array: pa.Array, counted: ColumnSketch, ro
         found = slots(array) if rows is None else slots(array)[rows]
         bits = (found if found.dtype == np.float64 else found.astype(np.float64)).view(np.uint64)
     else:
-        given = array if rows is None or len(rows) == len(array) else array.take(pa.array(rows))
+        given = array if rows is None or len(rows) == len(array) else _taken(array, rows)
         bits = _number_bits(given) if column.kind == "numeric" else _level_bits(given)
     products: Hashes = bits * _odd(column.name)
     return products
+
+
+def _taken(array: pa.Array, rows: NDArray[np.intp]) -> pa.Array:
+    if pa.types.is_string_view(array.type):  # of views Arrow takes nothing
+        array = pc.cast(array, pa.large_string())
+    elif column_type(array.type) == "nested":  # neither of views of bytes; and all such values count as none
+        return pa.nulls(len(rows))
+    return array.take(pa.array(rows))
 
 
 @cache

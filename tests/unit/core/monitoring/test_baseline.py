@@ -135,7 +135,7 @@ def column_of(write: Callable[[Writer], None]) -> bytes:
     out.text("baseline")
     out.integer(100)
     out.integer(0)
-    out.floats(np.ones(1))
+    out.floats(np.zeros(1))
     out.texts([])
     out.integer(1)
     out.text("x")
@@ -177,7 +177,7 @@ def test_untested_column_without_a_reason_is_refused() -> None:
     out.text("baseline")
     out.integer(100)
     out.integer(0)
-    out.floats(np.ones(1))
+    out.floats(np.zeros(1))
     out.texts(["lonely"])
     out.integer(0)
     with pytest.raises(SketchError, match="without a reason"):

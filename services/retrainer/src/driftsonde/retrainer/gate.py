@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import inf
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,12 +26,20 @@ def scores_of(gate: Gate, metrics: Mapping[str, Any]) -> Scores:
                 "metric": gate.metric,
                 "direction": gate.direction,
                 "margin": gate.margin,
-                "importance": metrics.get("importance") or {},
+                "importance": _shares(metrics.get("importance") or {}),
                 **measured,
             }
         )
     except ValidationError as exc:
         raise ConfigError(f"metrics.json of the evaluate step: {explain(exc)}") from exc
+
+
+def _shares(importance: Any) -> Any:
+    """Return shares of what may be gains of any size: a step of the user's own need not have divided them by their sum."""
+    if not isinstance(importance, dict) or not all(isinstance(value, int | float) and 0 <= value < inf for value in importance.values()):
+        return importance  # for the model to refuse
+    total = sum(importance.values())
+    return {name: value / total for name, value in importance.items()} if total > 1 else importance
 
 
 def passes(gate: Gate, scores: Scores) -> tuple[bool, str]:

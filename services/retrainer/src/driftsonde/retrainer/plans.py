@@ -164,7 +164,9 @@ class Plans:
         """Give the budget back and begin again later: nothing was trained."""
         connection.execute(store.budget.delete().where(store.budget.c.plan == row.id))
         connection.execute(store.job.delete().where(store.job.c.plan == row.id, store.job.c.state != "succeeded"))
-        until = self._clock.now() + LATER
+        prepared = store.newest_job(connection, row.id, "prepare")
+        # Each look costs a job: twice as long after each, up to a day.
+        until = self._clock.now() + min(LATER * 2 ** min((prepared.attempt if prepared else 1) - 1, 5), store.DAY)
         self._record(connection, row, Wait("missing_labels", until), look(connection, self._config, row, self._clock.now()))
         self.wait(connection, row, "missing_labels", until)
 

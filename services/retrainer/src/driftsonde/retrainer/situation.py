@@ -98,23 +98,30 @@ def _past(connection: Connection, monitor: str, recipe: Recipe) -> dict[str, Seq
 
 
 def _spent(connection: Connection, config: Config, now: datetime) -> float:
-    """Return what the plans of the last 30 days cost: of each that is over its jobs, of each other one what is expected of it."""
-    since = store.budget.c.at > now - _MONTH
-    begun = connection.execute(
-        select(store.plan.c.id, store.plan.c.monitor, store.plan.c.state)
-        .join(store.budget, store.budget.c.plan == store.plan.c.id)
-        .where(since)
-    ).all()
-    total = 0.0
-    for plan in begun:
-        recipe = _recipe(config, plan.monitor)
-        if recipe is None:
-            continue
-        jobs = connection.execute(select(store.job.c.step, store.job.c.seconds).where(store.job.c.plan == plan.id)).all()
-        actual = sum(costs.cost(recipe, job.step, job.seconds or 0.0, config.budget) for job in jobs)
-        expected = costs.estimate(recipe, _past(connection, plan.monitor, recipe), config.budget).amount or 0.0
-        total += actual if plan.state in store.TERMINAL else max(actual, expected)
-    return total
+    """Return what the jobs of the last 30 days cost, and what the plans that are at work may cost yet; jobs whose recipe is gone cost 0."""
+    joined = store.job.join(store.plan, store.job.c.plan == store.plan.c.id)
+    columns = (
+        store.plan.c.monitor,
+        store.plan.c.state,
+        store.job.c.plan,
+        store.job.c.step,
+        store.job.c.seconds,
+        store.job.c.state.label("job"),
+    )
+    spent: dict[tuple[str, str], float] = {}  # by plan, and its monitor while it is at work
+    for job in connection.execute(select(*columns).select_from(joined).where(store.job.c.created_at > now - _MONTH)):
+        recipe = _recipe(config, job.monitor)
+        if recipe is not None:
+            # Of a job that runs nobody knows yet how long it takes: its limit counts.
+            running = costs.limit(recipe, job.step) if job.job in ("wanted", "created") else 0.0
+            key = job.plan, job.monitor if job.state in store.ACTIVE else ""
+            spent[key] = spent.get(key, 0.0) + costs.cost(recipe, job.step, job.seconds or running, config.budget)
+    return sum(max(amount, _expected(connection, config, monitor)) for (_, monitor), amount in spent.items())
+
+
+def _expected(connection: Connection, config: Config, monitor: str) -> float:
+    recipe = _recipe(config, monitor)
+    return costs.estimate(recipe, _past(connection, monitor, recipe), config.budget).amount or 0.0 if recipe else 0.0
 
 
 def _approval(connection: Connection, row: Row[Any], now: datetime) -> tuple[Approval, datetime | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -90,37 +90,43 @@ class Watcher:
             RetryableError: at the end, if plans could not go on now; earlier if SageMaker asks for less or seems to be away.
         """
         now, moved = self._clock.now(), False
+        troubles: list[RetryableError] = []
         for row in await self._database.look(store.plans_in, store.UNDECIDED):
-            if row.until is None or row.until <= now or await self._database.look(store.has_news, row):
-                await self._database.run(self._plans.decide, row)
-                moved = True
+            if len(troubles) < MAX_TROUBLES and (row.until is None or row.until <= now or await self._database.look(store.has_news, row)):
+                moved = await self._alone(self._decide(row), row.id, troubles) or moved
         active = [row for row in await self._database.look(store.plans_in, store.ACTIVE) if row.until is None or row.until <= now]
         random.shuffle(active)  # where a round ends early, it is not always the same plans that are left out
-        troubles: list[RetryableError] = []
-        try:
-            moved = await self._rollbacks.advance() or moved
-        except Outrun:
-            moved = True
-        except RetryableError as exc:
-            troubles.append(exc)
+        moved = await self._alone(self._rollbacks.advance(), "rollbacks", troubles) or moved
         for row in active:
-            try:
-                moved = await self._advance(row) or moved
-            except Outrun:
-                moved = True
-            except RetryableError as exc:
-                troubles.append(exc)
-                if isinstance(exc, Throttled) or len(troubles) == MAX_TROUBLES:
-                    break
-            except Exception:  # the only broad handler: an unknown error in one plan is tried again, and stops no other
-                log.exception("unexpected error in a plan", plan=row.id)
+            if len(troubles) >= MAX_TROUBLES or any(isinstance(trouble, Throttled) for trouble in troubles):
+                break
+            moved = await self._alone(self._advance(row), row.id, troubles) or moved
         if troubles:
             raise troubles[0]
         return moved
 
+    @staticmethod
+    async def _alone(work: Awaitable[bool], plan: str, troubles: list[RetryableError]) -> bool:
+        """Do something for one plan, so that its trouble stops no other; returns whether the plan moved."""
+        try:
+            return await work
+        except Outrun:
+            return True
+        except RetryableError as exc:
+            troubles.append(exc)
+        except Exception:  # the only broad handler: an unknown error in one plan is tried again
+            log.exception("unexpected error in a plan", plan=plan)
+        return False
+
+    async def _decide(self, row: Row[Any]) -> bool:
+        await self._database.run(self._plans.decide, row)
+        return True
+
     async def _advance(self, row: Row[Any]) -> bool:
         plan = self._plans.view(row)
         if plan is None:
+            if row.state == "deploying":
+                await self._deployer.abandon(row)
             await self._fail(row, "", "its monitor or recipe is no longer configured")
             return True
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -119,18 +119,23 @@ class TrainingFailed(PlanFact):
     job: str
 
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+
+
 class Scores(Model):
     """Champion and challenger on the same held-out rows. No champion: the first model."""
 
     metric: str
     direction: Literal["max", "min"]
-    challenger: float
-    champion: float | None = None
+    challenger: Finite
+    champion: Finite | None = None
     margin: float = 0.0
     rows: int = Field(ge=0)
-    interval: tuple[float, float] | None = Field(None, description="Confidence interval of challenger - champion, from a paired bootstrap.")
+    interval: tuple[Finite, Finite] | None = Field(
+        None, description="Confidence interval of challenger - champion, from a paired bootstrap."
+    )
     confidence: float | None = Field(None, gt=0, lt=1, description="One-sided, of each end of the interval.")
-    importance: dict[str, float] = Field(
+    importance: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(
         {}, max_length=50, description="Share of the challenger's gain that each column has; the most important."
     )
 

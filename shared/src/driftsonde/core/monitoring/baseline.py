@@ -28,14 +28,14 @@ class FrozenBaseline:
         rows: rows that it was built from.
         untested: columns that are not tested, by name, with the reason.
         windows: how many windows its thresholds were back-tested on; 0 means not calibrated.
-        repeats: rows per distinct row, at least 1.
+        repeated: share of the distinct rows that are there more than once.
     """
 
     columns: tuple[ColumnBaseline, ...]
     rows: int
     untested: dict[str, str] = field(default_factory=dict)
     windows: int = 0
-    repeats: float = 1.0
+    repeated: float = 0.0
 
     @cached_property
     def data(self) -> bytes:
@@ -82,7 +82,7 @@ def _write(baseline: FrozenBaseline) -> Writer:
     out.text("baseline")
     out.integer(baseline.rows)
     out.integer(baseline.windows)
-    out.floats(np.array([baseline.repeats]))
+    out.floats(np.array([baseline.repeated]))
     out.texts([text for name in sorted(baseline.untested) for text in (name, baseline.untested[name])])
     out.integer(len(baseline.columns))
     for column in baseline.columns:
@@ -112,14 +112,14 @@ def _read(data: bytes) -> FrozenBaseline:
     source = Reader(data)
     if source.text() != "baseline":
         raise SketchError("not a baseline")
-    rows, windows, repeats, untested = source.integer(), source.integer(), source.floats(), source.texts()
+    rows, windows, repeated, untested = source.integer(), source.integer(), source.floats(), source.texts()
     columns = tuple(_read_column(source) for _ in range(source.integer()))
     source.finish()
-    if repeats.shape != (1,) or not 1 <= repeats[0] < np.inf:
+    if repeated.shape != (1,) or not 0 <= repeated[0] <= 1:
         raise SketchError("baseline does not say how often its rows repeat")
     if len(untested) % 2:
         raise SketchError("baseline has an untested column without a reason")
-    return FrozenBaseline(columns, rows, dict(zip(untested[::2], untested[1::2], strict=True)), windows, float(repeats[0]))
+    return FrozenBaseline(columns, rows, dict(zip(untested[::2], untested[1::2], strict=True)), windows, float(repeated[0]))
 
 
 def _read_column(source: Reader) -> ColumnBaseline:

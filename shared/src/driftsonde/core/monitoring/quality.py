@@ -22,8 +22,8 @@ ProblemKind = Literal[
     "nulls", "invalid", "unseen", "schema", "unreadable", "duplicate_rows", "constant_column", "beyond_range", "volume"
 ]  # fmt: skip
 
-REPEATED: Final = 1.25
-"""So many times as often as in the baseline may rows repeat."""
+REPEATED: Final = 0.25
+"""So much larger than in the baseline may the share of distinct rows be that are there more than once."""
 VOLUME: Final = 0.2
 """A window with fewer than this share of the usual rows has lost some."""
 USUAL: Final = 5
@@ -100,11 +100,11 @@ def _columns(baseline: FrozenBaseline, window: TableSketch, min_rows: int) -> It
 
 def _rows(baseline: FrozenBaseline, window: TableSketch, usual: Sequence[int]) -> Iterator[Problem]:
     # Of the same distribution more rows repeat more often, but no more than in proportion.
-    allowed = REPEATED * baseline.repeats * max(1.0, window.rows / baseline.rows)
-    if window.sample.repeats > allowed:
+    before, now = baseline.repeated, window.sample.repeated
+    if now > REPEATED + before * max(1.0, window.rows / baseline.rows):
         yield Problem(
             "duplicate_rows",
-            f"each row is there {window.sample.repeats:.2f} times on average, {baseline.repeats:.2f} times in the baseline",
+            f"{now:.0%} of the distinct rows are there more than once, {before:.0%} in the baseline",
         )
     # Nights may be as quiet every day as this window: then it is not less than half of the least.
     if len(usual) >= USUAL and window.rows < min(VOLUME * median(usual), min(usual) / 2):

@@ -52,9 +52,12 @@ class RowSample:
         return _reduced(exponent, distinct, counts.astype(np.int64))
 
     @property
-    def repeats(self) -> float:
-        """Rows per distinct row, estimated; 1 where there are too few distinct rows to say."""
-        return float(self.counts.sum() / len(self.counts)) if len(self.counts) >= _ENOUGH else 1.0
+    def repeated(self) -> float:
+        """Share of the distinct rows that are there more than once, estimated; 0 where there are too few of them to say.
+
+        A share of rows, not their mean count: one row that a third of all customers have would make a sample's mean a matter of luck.
+        """
+        return float(np.mean(self.counts > 1)) if len(self.counts) >= _ENOUGH else 0.0
 
     def is_possible(self) -> bool:
         """Whether rows can have given it."""

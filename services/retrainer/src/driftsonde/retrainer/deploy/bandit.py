@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from driftsonde.core.config import BanditDeploy
+from driftsonde.core.errors import ConfigError
 from driftsonde.retrainer.deploy.evidence import Captures, Tally
 from driftsonde.retrainer.deploy.model import (
     Ask,
@@ -55,6 +56,8 @@ class Bandit:
 
     def _trial(self, case: Case) -> Request:
         before = incumbent(case)
+        if "ModelName" not in before:
+            raise ConfigError("the endpoint's variant has no model of its own (inference components); a bandit cannot compare with it")
         arms = [{**before, "VariantName": before["ModelName"], "InitialVariantWeight": 0.5}]
         arms.append(variant(case.names.model, case.names.model, self._deploy.compute, 0.5))
         return configuration(case, case.names.trial, arms)

@@ -6,6 +6,7 @@ same question again, which SageMaker's endpoint answers by having, or being on i
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -156,6 +157,27 @@ class Deployer:
         await self._endpoints.point(row.endpoint, row.former, None, [])
         await self._note(row, asked=row.former, reason=reason)
         log.warning("former endpoint configuration asked for", endpoint=row.endpoint, config=row.former, reason=reason)
+
+    async def abandon(self, plan: Row[Any]) -> None:
+        """Give the endpoint back its former configuration, for a plan whose monitor or recipe is gone.
+
+        Raises:
+            RetryableError: if the endpoint is busy or SageMaker is away: the plan stays as it is until then.
+        """
+        row = await self._database.look(tables.deployment_of, plan.id)
+        if row is None or row.outcome is not None:
+            return
+        if row.asked is not None and row.former is not None:
+            with contextlib.suppress(ConfigError):  # somebody has taken away what it should return to
+                await self._endpoints.point(row.endpoint, row.former, None, [])
+        await self._database.run(self._abandoned, row)
+        log.warning("deployment abandoned", endpoint=row.endpoint, model=row.model, former=row.former)
+
+    def _abandoned(self, connection: Connection, row: Row[Any]) -> None:
+        table, ended = tables.deployment, {"outcome": "rolled_back", "reason": "no longer configured", "finished_at": self._clock.now()}
+        connection.execute(table.update().where(table.c.plan == row.plan).values(**ended))
+        connection.execute(store.model.update().where(store.model.c.name == row.model).values(state="rolled_back"))
+        self._metrics.deployments.labels("rolled_back").inc()
 
     def _finish(self, connection: Connection, plan: PlanView, row: Row[Any], end: Finish) -> None:
         """End the deployment: the model is champion now, or it is not to be."""
