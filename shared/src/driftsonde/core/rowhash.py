@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from driftsonde.core.columns import NUMBER, PLAIN, column_type, encoded, is_text, level_name, names_of, slots
+from driftsonde.core.columns import NUMBER, PLAIN, column_type, encoded, is_text, names_of, slots
 from driftsonde.core.sketch.column import ColumnBaseline
 from driftsonde.core.sketch.counts import ColumnSketch
 from driftsonde.core.sketch.rows import Hashes, RowSample, chosen, least_exponent
 
 _NULL = np.uint64(0x9E3779B97F4A7C15)
+_SPELLINGS = {b"True": b"true", b"TRUE": b"true", b"False": b"false", b"FALSE": b"false"}
 _UPPER, _LOWER = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
@@ -120,15 +121,16 @@ def _level_bits(array: pa.Array) -> Hashes:
     if column_type(array.type) in ("nested", "empty"):
         return np.full(len(array), _NULL)
     coded = encoded(array)
-    names, missing = names_of(coded.dictionary).to_pylist(), coded.dictionary.is_null(nan_is_null=True).to_pylist()
-    known = (_NULL if null else _text_hash(level_name(name)) for name, null in zip(names, missing, strict=True))
+    # As bytes: what files call text need not be UTF-8.
+    names = pc.cast(names_of(coded.dictionary), pa.large_binary()).to_pylist()
+    missing = coded.dictionary.is_null(nan_is_null=True).to_pylist()
+    known = (_NULL if null else _text_hash(_SPELLINGS.get(name, name)) for name, null in zip(names, missing, strict=True))
     bits: Hashes = np.array([*known, _NULL], dtype=np.uint64)
     codes: NDArray[np.int64] = pc.fill_null(pc.cast(coded.indices, pa.int64()), -1).to_numpy(zero_copy_only=False)
     return bits[codes]
 
 
-def _text_hash(text: str) -> int:
-    data = text.encode("utf-8", "surrogatepass")
+def _text_hash(data: bytes) -> int:
     return zlib.crc32(data) << 32 | zlib.adler32(data)
 
 
