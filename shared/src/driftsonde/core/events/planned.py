@@ -29,6 +29,9 @@ class DriftedColumn(Model):
     importance: float | None = Field(None, ge=0, le=1, description="Its share of the champion's importance; None where that is not known.")
 
 
+_SMALLEST_PRICE = 0.005  # what is shown with two digits
+
+
 class Estimate(Model):
     """What answering an episode would cost."""
 
@@ -45,8 +48,9 @@ class Estimate(Model):
             return f"{length.removesuffix(' of jobs')}; what that costs is not known"
         if self.amount is None:
             return f"{length}; no price is set for {', '.join(self.unpriced)} (budget.prices)"
-        price = f"{self.amount:,.2f}" if self.amount >= 0.005 or not self.amount else "less than 0.01"
-        return f"{'at most' if self.at_most else 'about'} {price} {self.currency} for {length}"
+        if 0 < self.amount < _SMALLEST_PRICE:
+            return f"less than 0.01 {self.currency} for {length}"
+        return f"{'at most' if self.at_most else 'about'} {self.amount:,.2f} {self.currency} for {length}"
 
 
 class DecisionRecorded(Fact):
