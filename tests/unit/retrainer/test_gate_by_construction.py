@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,8 @@ from numpy.typing import NDArray
 from driftsonde.core.config import Gate
 from driftsonde.core.errors import ConfigError
 from driftsonde.retrainer.gate import passes, scores_of
-from driftsonde.retrainer.steps.evaluate import METRICS, gain
+from driftsonde.retrainer.steps.container import inputs
+from driftsonde.retrainer.steps.evaluate import METRICS, _known_importance, gain
 
 Floats = NDArray[np.float64]
 HOLDOUT = 500
@@ -92,3 +95,15 @@ def test_step_of_the_users_own_that_gives_no_interval_is_compared_by_its_figures
 def test_figures_that_are_none_are_named(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         scores_of(Gate(), {"challenger": 0.8, "champion": 0.7, "rows": 500, **wrong})
+
+
+@pytest.mark.parametrize("kind", ["linear", "named"])
+def test_model_whose_importance_cannot_be_said_is_compared_all_the_same(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGEMAKER_BASE_DIR", str(tmp_path))
+    inputs("meta").mkdir(parents=True)
+    (inputs("meta") / "encoding.json").write_text(json.dumps({"features": ["a", "b", "c", "d"], "levels": {}}))
+    features, label = data(3)
+    assert sum(_known_importance(train(features, label)).values()) == pytest.approx(1.0, abs=1e-4)
+    rows = xgboost.DMatrix(features, label, feature_names=["a", "b", "c", "d"] if kind == "named" else None)
+    other = xgboost.train({"objective": "binary:logistic", "nthread": 1, "booster": "gblinear" if kind == "linear" else "gbtree"}, rows, 3)
+    assert _known_importance(other) == {}

@@ -197,6 +197,31 @@ async def test_endpoint_that_cannot_be_restored_fails_the_plan(deploying: Any) -
     assert "could not be returned to by-hand: no capacity" in retrainer.said()[-1].reason
 
 
+@pytest.mark.parametrize("section", [{"strategy": "shadow", "for": "24h"}, BANDIT], ids=["shadow", "bandit"])
+async def test_trial_of_a_monitor_that_is_no_longer_retrained_gives_the_endpoint_back(deploying: Any, section: dict[str, Any]) -> None:
+    retrainer = await deploying(**section)
+    await settled(retrainer)
+    (monitor,) = retrainer.config.monitors
+    retrainer.config = retrainer.config.model_copy(update={"monitors": (monitor.model_copy(update={"retrain": None}),)})
+    retrainer.restart()
+    await retrainer.rounds()
+    assert [config for config, _ in retrainer.endpoints.asked][-1] == "by-hand"
+    assert (retrainer.plans(), models(retrainer)) == ({"churn-0-1": "failed"}, ["rolled_back"])
+
+
+async def test_busy_endpoint_is_given_back_when_it_can_be(deploying: Any) -> None:
+    retrainer = await deploying(strategy="shadow", **{"for": "24h"})
+    (monitor,) = retrainer.config.monitors
+    retrainer.config = retrainer.config.model_copy(update={"monitors": (monitor.model_copy(update={"retrain": None}),)})
+    retrainer.restart()
+    with pytest.raises(RetryableError):
+        await retrainer.rounds()
+    assert retrainer.plans() == {"churn-0-1": "deploying"}
+    await settled(retrainer)
+    assert [config for config, _ in retrainer.endpoints.asked][-1] == "by-hand"
+    assert retrainer.plans() == {"churn-0-1": "failed"}
+
+
 async def test_other_plans_of_the_monitor_wait_for_the_deployment(deploying: Any, facts: Any) -> None:
     retrainer = await deploying(strategy="shadow", **{"for": "10d"})
     await settled(retrainer)

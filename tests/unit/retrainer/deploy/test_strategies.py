@@ -280,3 +280,9 @@ def test_bandit_ends_at_the_latest_when_its_time_is_over(new: Tally, old: Tally,
 def test_comparison_needs_exactly_one_former_variant(section: dict[str, Any], former: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="exactly one to compare with"):
         strategy(**section).step(replace(FRESH, former=former))
+
+
+def test_bandit_does_not_compare_with_a_variant_that_has_no_model() -> None:
+    components = {**FORMER, "ProductionVariants": [{"VariantName": "Main", "InstanceType": "ml.c5.large", "InitialInstanceCount": 1}]}
+    with pytest.raises(ConfigError, match="inference components"):
+        strategy(strategy="bandit", labels="s3://acme/labels/").step(replace(FRESH, former=components))

@@ -94,7 +94,9 @@ class Watcher:
         for row in await self._database.look(store.plans_in, store.UNDECIDED):
             if len(troubles) < MAX_TROUBLES and (row.until is None or row.until <= now or await self._database.look(store.has_news, row)):
                 moved = await self._alone(self._decide(row), row.id, troubles) or moved
-        active = [row for row in await self._database.look(store.plans_in, store.ACTIVE) if row.until is None or row.until <= now]
+        rows = await self._database.look(store.plans_in, store.ACTIVE)
+        # What is no longer configured waits for nothing: a trial on an endpoint would go on serving.
+        active = [row for row in rows if row.until is None or row.until <= now or self._plans.view(row) is None]
         random.shuffle(active)  # where a round ends early, it is not always the same plans that are left out
         moved = await self._alone(self._rollbacks.advance(), "rollbacks", troubles) or moved
         for row in active:

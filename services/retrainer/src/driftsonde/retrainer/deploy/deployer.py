@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row
 
 from driftsonde.core.config import NoDeploy, ShadowDeploy
-from driftsonde.core.errors import ConfigError
+from driftsonde.core.errors import ConfigError, RetryableError
 from driftsonde.core.events import DeploymentFinished, DeploymentStarted, ModelPromoted, Scores
 from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Clock, Endpoints, EndpointState, ObjectStore, TrainingJobs
@@ -168,6 +168,9 @@ class Deployer:
         if row is None or row.outcome is not None:
             return
         if row.asked is not None and row.former is not None:
+            state = await self._endpoints.state(row.endpoint)
+            if state is not None and state.busy:  # on its way to the trial it still has the former configuration, and would seem done
+                raise RetryableError(f"the endpoint {row.endpoint} is {state.status}", retry_after=30.0)
             with contextlib.suppress(ConfigError):  # somebody has taken away what it should return to
                 await self._endpoints.point(row.endpoint, row.former, None, [])
         await self._database.run(self._abandoned, row)
