@@ -1,26 +1,39 @@
-"""The bus contract on NATS JetStream and in memory, and what only a real broker can show."""
+"""The bus contract on NATS JetStream, on SNS and SQS (the emulator) and in memory, and what only a real broker can show."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import json
+import re
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from driftsonde.core.bus import NatsBus, connect_bus
-from driftsonde.core.errors import ConfigError
-from driftsonde.core.events import PREFIX
+from driftsonde.core.aws.queue import SqsQueue
+from driftsonde.core.aws.session import aws_client
+from driftsonde.core.bus import RunningBus, connect_bus
+from driftsonde.core.bus.nats import NatsBus
+from driftsonde.core.bus.sns import SnsAddress, SnsBus
+from driftsonde.core.errors import ConfigError, RetryableError
+from driftsonde.core.events import PREFIX, DriftResolved, Event
 from driftsonde.core.lifecycle import Health
 from driftsonde.core.local.stack import free_port
-from driftsonde.core.testing.bus_contract import BusContract, Recorder, RunningBus, resolved, wait_until
+from driftsonde.core.local.topic import create_topic
+from driftsonde.core.testing.bus_contract import BusContract, Recorder, resolved, wait_until
 from driftsonde.core.testing.fakes import MemoryBus
+
+
+def emulated(endpoint: str) -> dict[str, str]:
+    """The variables that point AWS clients at the emulator."""
+    return {"AWS_ENDPOINT_URL": endpoint, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
 
 class Server:
@@ -129,6 +142,85 @@ class TestNatsBus(BusContract):
         assert handler.episodes == [1]
 
 
+class TestSnsBus(BusContract):
+    @pytest.fixture(autouse=True)
+    async def _topic(self, emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name, value in emulated(emulator).items():
+            monkeypatch.setenv(name, value)
+        self.url = await create_topic(f"bus-{uuid.uuid4().hex[:12]}", ("one", "two"))
+        self.address = SnsAddress.parse(self.url)
+
+    def make(self) -> SnsBus:
+        return SnsBus(self.url, wait=1)
+
+    async def settle(self, bus: RunningBus, until: Callable[[], bool]) -> None:
+        await wait_until(until)
+
+    async def dead_letters(self, bus: RunningBus) -> list[str]:
+        async with aws_client("sqs") as sqs:
+            letters = await SqsQueue(sqs, self.address.dead_letters, wait=0).receive(10)
+        return [json.loads(letter.body)["reason"] for letter in letters]
+
+    async def publish_raw(self, bus: RunningBus, body: bytes) -> None:
+        await self.publish_text(body.decode(errors="replace"))
+
+    async def publish_text(self, text: str) -> None:
+        async with aws_client("sns") as sns:
+            await sns.publish(TopicArn=self.address.topic, Message=text, MessageGroupId="churn", MessageDeduplicationId=uuid.uuid4().hex)
+
+    async def test_event_published_while_service_was_away_arrives(self) -> None:
+        publisher = self.make()
+        async with publisher.running():
+            await publisher.publish(resolved(1))
+        bus, handler = self.make(), Recorder()
+        bus.subscribe("one", ["drift.resolved"], handler)
+        async with bus.running():
+            await wait_until(lambda: bool(handler.seen))
+        assert handler.episodes == [1]
+
+    async def test_event_that_always_fails_is_given_up_and_the_next_one_comes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("driftsonde.core.bus.sns.MAX_DELIVERIES", 2)
+        bus, handler = self.make(), Recorder(*(RetryableError("away", retry_after=0.1) for _ in range(2)))
+        bus.subscribe("one", ["drift.resolved"], handler)
+        async with bus.running():
+            await bus.publish(resolved(1))
+            await bus.publish(resolved(2))
+            await wait_until(lambda: 2 in handler.episodes)
+            assert await self.dead_letters(bus) == ["max_deliveries"]
+        assert handler.episodes == [1, 1, 2]
+
+    async def test_failing_monitor_does_not_hold_up_another(self) -> None:
+        bus, handler = self.make(), Recorder(RetryableError("not now", retry_after=3))
+        bus.subscribe("one", ["drift.resolved"], handler)
+        other = DriftResolved(monitor="fraud", episode=9, kind="drift", cause="recovered")
+        async with bus.running():
+            await bus.publish(resolved(1))
+            await bus.publish(Event.of(other, time=datetime(2026, 1, 1, tzinfo=UTC)))
+            await wait_until(lambda: len(handler.seen) == 2)
+            assert handler.episodes == [1, 9]
+
+    async def test_event_in_the_envelope_of_sns_is_understood(self) -> None:
+        bus, handler = self.make(), Recorder()
+        bus.subscribe("one", ["drift.resolved"], handler)
+        async with bus.running():
+            await self.publish_text(json.dumps({"Type": "Notification", "Message": resolved(1).to_json().decode()}))
+            await wait_until(lambda: bool(handler.seen))
+        assert handler.episodes == [1]
+
+    async def test_queue_that_is_missing_is_told_and_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("driftsonde.core.bus.sns._PAUSE_SECONDS", 0.1)
+        health = Health()
+        health.started()
+        bus, handler = SnsBus(self.url.replace("{service}", "three"), health=health, wait=1), Recorder()
+        bus.subscribe("three", ["drift.resolved"], handler)
+        async with bus.running():
+            await wait_until(lambda: any("NonExistent" in problem for problem in health.problems()))
+            await create_topic(self.address.topic.rpartition(":")[2].removesuffix(".fifo"), ("three",))
+            await wait_until(lambda: not health.problems())
+            await bus.publish(resolved(1))
+            await wait_until(lambda: bool(handler.seen))
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # nats-py leaves the connection open that was refused
 async def test_wrong_credentials_are_told_and_tried_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("driftsonde.core.bus.nats._LOOK_SECONDS", 0.2)
@@ -161,6 +253,30 @@ async def read_dead_letters(url: str) -> list[dict[str, Any]]:
         found.append(json.loads(message.data or b"{}"))
     await client.close()
     return found
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("sns://driftsonde?queue=https://q.fifo&dead_letters=https://d.fifo", "no ARN of a topic"),
+        ("sns://arn:aws:sns:eu-west-1:123456789012:bus.fifo", "queue=''"),
+        ("sns://arn:aws:sns:eu-west-1:123456789012:bus.fifo?queue=https://q.fifo", "dead_letters=''"),
+        ("sns://arn:aws:sns:eu-west-1:123456789012:bus?queue=https://q.fifo&dead_letters=https://d.fifo", "not FIFO"),
+        ("sns://arn:aws:sns:eu-west-1:123456789012:bus.fifo?queue=https://q&dead_letters=https://d.fifo", "not FIFO"),
+        ("sns://arn:aws:sns:eu-west-1:123456789012:bus.fifo?queue=https://q.fifo&dead_letters=https://d.fifo&filter=x", "filter"),
+    ],
+)
+def test_address_of_a_topic_that_is_not_whole_is_refused_with_what_is_wrong(url: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        connect_bus(url)
+
+
+def test_address_of_a_topic_is_read_with_its_region() -> None:
+    address = SnsAddress.parse(
+        "sns://arn:aws:sns:eu-west-1:123456789012:bus.fifo?queue=https://q-{service}.fifo&dead_letters=https://d.fifo"
+    )
+    assert address == ("arn:aws:sns:eu-west-1:123456789012:bus.fifo", "https://q-{service}.fifo", "https://d.fifo")
+    assert address.region == "eu-west-1"
 
 
 def test_unknown_bus_url_is_refused_without_secrets() -> None:

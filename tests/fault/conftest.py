@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from .buses import BusKind
 from .harness import Rig
 from .proxies import HttpProxy, TcpProxy
 
@@ -31,12 +32,18 @@ def replicas() -> int:
 
 
 @pytest.fixture
-def make_rig(emulator: str, tmp_path: Path, database: str, replicas: int) -> Iterator[MakeRig]:
+def bus_kind() -> BusKind:
+    """NATS; tests of what the bus does wrong run on both buses."""
+    return "nats"
+
+
+@pytest.fixture
+def make_rig(emulator: str, tmp_path: Path, database: str, replicas: int, bus_kind: BusKind) -> Iterator[MakeRig]:
     """Make a rig; keywords as its arguments."""
     made: list[Rig] = []
 
     def make(**arguments: Any) -> Rig:
-        made.append(Rig(emulator, tmp_path, **{"database": database, "replicas": replicas, **arguments}))
+        made.append(Rig(emulator, tmp_path, **{"database": database, "replicas": replicas, "bus_kind": bus_kind, **arguments}))
         return made[-1]
 
     yield make

@@ -24,7 +24,6 @@ from typing import Any
 from unittest.mock import patch
 from urllib.parse import quote_plus
 
-import nats
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,11 +32,12 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
 from driftsonde.core.aws.session import aws_client
-from driftsonde.core.bus.nats import STREAM
 from driftsonde.core.drops import parse_notification
 from driftsonde.core.errors import PoisonError
 from driftsonde.core.events import Event, parse_event
-from driftsonde.core.local.stack import ACCOUNT, REGION, find_program, free_port
+from driftsonde.core.local.stack import ACCOUNT, REGION, free_port
+
+from .buses import BusKind, BusUnderTest, make_bus
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 ROWS = 300
@@ -90,6 +90,7 @@ class Rig:
         monitor: keys of the monitor beside name, drops and baseline.
         environment: more variables of the detector.
         replicas: how many detectors.
+        bus_kind: which bus it hangs on.
     """
 
     emulator: str
@@ -98,13 +99,15 @@ class Rig:
     monitor: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     replicas: int = 1
+    bus_kind: BusKind = "nats"
 
     def __post_init__(self) -> None:
         self.name = f"f{uuid.uuid4().hex[:10]}"
         self.bucket, self.sent = f"bucket-{self.name}", list[Sent]()
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports = {f"detector{number}": free_port() for number in range(self.replicas)}
-        self.bus_port = free_port()
+        self.bus = make_bus(self.bus_kind, self.emulator, self.folder)
+        self._bus_runs = False
         self.engine: Engine = create_engine(make_url(self.database).set(drivername=_driver(self.database)))
         self._letters: list[dict[str, Any]] = []
         self._sequence = 0
@@ -120,6 +123,7 @@ class Rig:
             if process.poll() is None:
                 process.kill()
                 process.wait()
+        self.bus.close()
         self.engine.dispose()
         self._clients.close()
 
@@ -139,24 +143,19 @@ class Rig:
             await sqs.create_queue(QueueName=f"{self.name}-{kind}", Attributes={"VisibilityTimeout": "30"})
         await s3.put_object(Bucket=self.bucket, Key="base/a.parquet", Body=parquet(rows(0, count=4_000)))
 
-    @property
-    def bus_url(self) -> str:
-        """Where the bus answers."""
-        return f"nats://127.0.0.1:{self.bus_port}"
-
     def start_bus(self) -> None:
-        """Start NATS; a second start finds what it stored."""
-        settings = {
-            "listen": f"127.0.0.1:{self.bus_port}",
-            "jetstream": {"store_dir": str(self.folder / "bus"), "sync_interval": "always"},
-        }
-        path = self.folder / "bus.json"
-        path.write_text(json.dumps(settings))
-        self._spawn("bus", [find_program("nats-server", "DRIFTSONDE_NATS_SERVER"), "-c", str(path)], {})
+        """Start the bus; a second start finds what it stored."""
+        self.bus.start()
+        self._bus_runs = True
+
+    def kill_bus(self) -> None:
+        """Take the bus away."""
+        self.bus.kill()
+        self._bus_runs = False
 
     def start(self, *, wait: bool = True) -> Rig:
         """Start the bus and every replica of the detector that does not run; wait until they are ready and have a baseline."""
-        if "bus" not in self.processes or self.processes["bus"].poll() is not None:
+        if not self._bus_runs:
             self.start_bus()
         for name in self.ports:
             if name not in self.processes or self.processes[name].poll() is not None:
@@ -177,11 +176,11 @@ class Rig:
             "AWS_ENDPOINT_URL": self.emulator, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true", "OMP_NUM_THREADS": "1",
             "DRIFTSONDE_CONFIG": str(self.config), "DRIFTSONDE_DATABASE_URL": self.database,
-            "DRIFTSONDE_BUS_URL": self.bus_url, "DRIFTSONDE_PORT": str(self.ports[name]),
+            "DRIFTSONDE_BUS_URL": self.bus.url, "DRIFTSONDE_PORT": str(self.ports[name]),
             "DRIFTSONDE_QUEUE_URL": self.queue_url("intake"), "DRIFTSONDE_DEAD_LETTER_URL": self.queue_url("letters"),
             "DRIFTSONDE_POLL_SECONDS": "1", "DRIFTSONDE_LEASE": "30s", "DRIFTSONDE_PROBATION": "0s", "DRIFTSONDE_REPLICAS": str(self.replicas),
         }  # fmt: skip
-        self._spawn(name, [sys.executable, *wrapper], {**settings, **self.environment, **more})
+        self._spawn(name, [sys.executable, *wrapper], {**settings, **self.bus.environment, **self.environment, **more})
 
     def _spawn(self, name: str, command: list[str], settings: Mapping[str, str]) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -288,7 +287,7 @@ class Rig:
 
     def at_rest(self) -> bool:
         """Whether nothing waits any more, as `settled`; and all events were heard."""
-        return all(is_so() for is_so in self._rest().values()) and has_heard(self.bus_url, "detector")
+        return all(is_so() for is_so in self._rest().values()) and self.bus.heard("detector")
 
     def _rest(self) -> dict[str, Callable[[], bool]]:
         return {
@@ -318,7 +317,7 @@ class Rig:
         assert not both, f"counted and dead-lettered: {sorted(both)}"
         self._verify_parts(expected, {key for key, (outcome, _) in known.items() if outcome == "counted"})
         self._verify_episodes()
-        verify_outbox(self.query, self.bus_url, "detector", forgotten=forgotten)
+        verify_outbox(self.query, self.bus, "detector", forgotten=forgotten)
 
     def _verify_parts(self, expected: Mapping[str, Sent], counted: set[str]) -> None:
         parts = {
@@ -345,7 +344,7 @@ class Rig:
         assert said == +wanted, f"episodes and what was said of them: {(+wanted - said) or (said - wanted)}"
 
 
-def verify_outbox(query: Callable[[str], list[tuple[Any, ...]]], bus_url: str, service: str, *, forgotten: bool = False) -> None:
+def verify_outbox(query: Callable[[str], list[tuple[Any, ...]]], bus: BusUnderTest, service: str, *, forgotten: bool = False) -> None:
     """Check that the bus has all that is noted as published, nothing else, and one id for each fact.
 
     Args:
@@ -353,7 +352,7 @@ def verify_outbox(query: Callable[[str], list[tuple[Any, ...]]], bus_url: str, s
         forgotten: whether the bus has lost what it held.
     """
     published = {event_id for (event_id,) in query("select event_id from outbox where published_at is not null")}
-    heard = [event for event in on_the_bus(bus_url) if event.source.endswith(f"/{service}")]
+    heard = [event for event in bus.events() if event.source.endswith(f"/{service}")]
     stored = {event_id for (event_id,) in query("select event_id from outbox")}
     twice = {event.id for event in heard} - stored
     assert not twice, f"announced under ids that nobody stored: {[event.type for event in heard if event.id in twice]}"
@@ -362,46 +361,6 @@ def verify_outbox(query: Callable[[str], list[tuple[Any, ...]]], bus_url: str, s
     assert forgotten or published <= {event.id for event in heard}, (
         f"noted as published, and not on the bus: {published - {event.id for event in heard}}"
     )
-
-
-def shorten_ack_wait(bus_url: str, service: str, seconds: float = 2.0) -> None:
-    """Have the bus deliver soon what a service had in hand when it died; the service asks for half a minute."""
-
-    async def act() -> None:
-        client = await nats.connect(bus_url)
-        stream = client.jetstream()
-        config = (await stream.consumer_info(STREAM, service)).config
-        config.ack_wait = seconds
-        await stream.add_consumer(STREAM, config)
-        await client.close()
-
-    asyncio.run(act())
-
-
-def has_heard(bus_url: str, service: str) -> bool:
-    """Whether a service has settled every event that it asked for."""
-
-    async def act() -> bool:
-        client = await nats.connect(bus_url)
-        info = await client.jetstream().consumer_info(STREAM, service)
-        await client.close()
-        return bool(info.num_pending == 0 and info.num_ack_pending == 0)
-
-    return asyncio.run(act())
-
-
-def on_the_bus(url: str) -> list[Event]:
-    """Return every event of ours that the bus holds, oldest first."""
-
-    async def act() -> list[Event]:
-        client = await nats.connect(url)
-        stream = client.jetstream()
-        state = (await stream.stream_info(STREAM)).state
-        bodies = [(await stream.get_msg(STREAM, number)).data or b"" for number in range(state.first_seq or 1, state.last_seq + 1)]
-        await client.close()
-        return [event for body in bodies if (event := _event(body)) is not None]
-
-    return asyncio.run(act())
 
 
 def rows_of(engine: Engine, statement: str) -> list[tuple[Any, ...]]:
@@ -456,13 +415,6 @@ def _drops(body: str) -> list[tuple[str, str | None]]:
         return [(drop.key, drop.etag) for drop in parse_notification(body).drops]
     except PoisonError:
         return []
-
-
-def _event(body: bytes) -> Event | None:
-    try:
-        return parse_event(body)
-    except PoisonError:
-        return None
 
 
 def _rows_in(body: bytes) -> int | None:

@@ -25,20 +25,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from unittest.mock import patch
 
 import botocore.session
-import nats
 import yaml
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from driftsonde.core.bus import NatsBus
-from driftsonde.core.bus.nats import DEAD_LETTERS
+from driftsonde.core.bus import connect_bus
 from driftsonde.core.events import PREFIX, BaselineRef, DriftDetected, DriftResolved, DropRef, DropRejected, Event, Fact, WindowRef
-from driftsonde.core.local.stack import ACCOUNT, REGION, ROLE, find_program, free_port
+from driftsonde.core.local.stack import ACCOUNT, REGION, ROLE, free_port
 from driftsonde.core.names import job_name
 
-from .harness import has_heard, http_get, rows_of, verify_outbox
+from .buses import BusKind, make_bus
+from .harness import http_get, rows_of, verify_outbox
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ENDINGS = {
@@ -98,16 +98,18 @@ class Processes:
         database: SQLAlchemy URL of the service's state.
         replicas: how many of the service.
         environment: more variables of the service.
+        bus_kind: which bus it hangs on.
     """
 
     def __init__(
-        self, service: str, emulator: str, folder: Path, database: str, *, replicas: int = 1, environment: Mapping[str, str] | None = None
-    ) -> None:
+        self, service: str, emulator: str, folder: Path, database: str, *, replicas: int = 1, environment: Mapping[str, str] | None = None,
+        bus_kind: BusKind = "nats",
+    ) -> None:  # fmt: skip
         self.service, self.emulator, self.folder, self.database = service, emulator, folder, database
         self.environment = dict(environment or {})
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports = {f"{service}{number}": free_port() for number in range(replicas)}
-        self.bus_port = free_port()
+        self.bus = make_bus(bus_kind, emulator, folder)
         self.config = folder / "driftsonde.yaml"
         driver = "sqlite" if database.startswith("sqlite") else "postgresql+psycopg"
         self.engine = create_engine(make_url(database).set(drivername=driver))
@@ -116,7 +118,7 @@ class Processes:
 
     def __enter__(self) -> Self:
         try:
-            self.start_bus()
+            self.bus.start()
             self.start()
         except BaseException:
             self.close()
@@ -136,15 +138,10 @@ class Processes:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self.bus.close()
         self.engine.dispose()
 
     # Processes
-
-    def start_bus(self) -> None:
-        """Start NATS."""
-        path = self.folder / "bus.json"
-        path.write_text(json.dumps({"listen": f"127.0.0.1:{self.bus_port}", "jetstream": {"store_dir": str(self.folder / "bus")}}))
-        self.spawn("bus", [find_program("nats-server", "DRIFTSONDE_NATS_SERVER"), "-c", str(path)], {})
 
     def start(self) -> None:
         """Start every replica that does not run, and wait until all are ready."""
@@ -159,10 +156,14 @@ class Processes:
         settings = {
             **self.aws_environment(),
             "DRIFTSONDE_CONFIG": str(self.config), "DRIFTSONDE_DATABASE_URL": self.database,
-            "DRIFTSONDE_BUS_URL": self.bus_url, "DRIFTSONDE_PORT": str(self.ports[name]), "DRIFTSONDE_REPLICAS": str(len(self.ports)),
+            "DRIFTSONDE_BUS_URL": self.bus.url, "DRIFTSONDE_PORT": str(self.ports[name]), "DRIFTSONDE_REPLICAS": str(len(self.ports)),
             "DRIFTSONDE_POLL_JOBS_SECONDS": "0.5", "DRIFTSONDE_POLL_SECONDS": "1",
         }  # fmt: skip
-        self.spawn(name, [sys.executable, *(wrapper or ("-m", f"driftsonde.{self.service}"))], {**settings, **self.environment})
+        self.spawn(
+            name,
+            [sys.executable, *(wrapper or ("-m", f"driftsonde.{self.service}"))],
+            {**settings, **self.bus.environment, **self.environment},
+        )
 
     def spawn(self, name: str, command: list[str], settings: Mapping[str, str]) -> None:
         """Start a process; its log is `<name>.log`."""
@@ -197,40 +198,25 @@ class Processes:
 
     # What the detector does
 
-    @property
-    def bus_url(self) -> str:
-        """Where the bus answers."""
-        return f"nats://127.0.0.1:{self.bus_port}"
-
     def publish(self, *facts: Fact, copies: int = 1) -> None:
         """Publish facts in order, or copies of them all at once; the broker takes none of them for a duplicate."""
 
         async def act() -> None:
-            bus = NatsBus(self.bus_url)
+            bus = connect_bus(self.bus.url)
             async with bus.running():
                 for fact in facts:
                     event = Event.of(fact, time=NOON)
                     await asyncio.gather(*(bus.publish(event, attempt=next(self._attempts)) for _ in range(copies)))
 
-        asyncio.run(act())
+        with patch.dict(os.environ, {**self.aws_environment(), **self.bus.environment}):
+            asyncio.run(act())
         self.published += [fact for fact in facts if fact not in self.published]
-
-    def publish_raw(self, subject: str, *bodies: bytes) -> None:
-        """Publish what is no event of ours."""
-
-        async def act() -> None:
-            client = await nats.connect(self.bus_url)
-            for body in bodies:
-                await client.jetstream().publish(f"{PREFIX}.{subject}", body)
-            await client.close()
-
-        asyncio.run(act())
 
     # What can be seen from outside
 
     def heard(self) -> bool:
         """Whether the service has settled every event that it asked for."""
-        return has_heard(self.bus_url, self.service)
+        return self.bus.heard(self.service)
 
     def dead(self) -> bool:
         """Whether the first replica has died."""
@@ -239,20 +225,6 @@ class Processes:
     def all_published(self) -> bool:
         """Whether no event waits in the outbox."""
         return self.query("select count(*) from outbox where published_at is null") == [(0,)]
-
-    def dead_letters(self) -> list[dict[str, Any]]:
-        """Return the events that the bus gave up."""
-
-        async def act() -> list[dict[str, Any]]:
-            client = await nats.connect(self.bus_url)
-            stream = client.jetstream()
-            state = (await stream.stream_info(DEAD_LETTERS)).state
-            numbers = range(state.first_seq or 1, state.last_seq + 1)
-            found = [json.loads((await stream.get_msg(DEAD_LETTERS, number)).data or b"{}") for number in numbers]
-            await client.close()
-            return found
-
-        return asyncio.run(act())
 
     def query(self, statement: str) -> list[tuple[Any, ...]]:
         """Ask the database."""
@@ -431,7 +403,7 @@ class Retraining(Processes):
             numbers = Counter(fact["sequence"] for fact in said)
             assert max(numbers.values()) == 1, f"said twice of {plan}: {numbers.most_common(3)}"
         self._verify_jobs(set(foreign))
-        verify_outbox(self.query, self.bus_url, "retrainer")
+        verify_outbox(self.query, self.bus, "retrainer")
 
     def _verify_jobs(self, foreign: set[str]) -> None:
         ours = {job["name"] for job in self.jobs()} - foreign
@@ -622,4 +594,4 @@ class Notifying(Processes):
         said = [json.loads(body)["data"] for (body,) in self.query("select body from outbox")]
         told = Counter((fact["event_id"], fact["channel"]) for fact in said)
         assert ends.keys() <= told.keys(), f"deliveries that ended and were not announced: {sorted(ends - told)}"
-        verify_outbox(self.query, self.bus_url, "notifier")
+        verify_outbox(self.query, self.bus, "notifier")

@@ -57,7 +57,7 @@ def test_backlog_outlives_a_cut_of_bus_and_database(
     body = parquet(rows(1))
     rig.send(*[rig.put(f"{number:05d}.parquet", body) for number in range(BACKLOG)])
     rig.until(lambda: len(counted(rig)) > BACKLOG // 10, "a beginning", 600)
-    rig.kill("bus")
+    rig.kill_bus()
     with cut():
         time.sleep(CUT_SECONDS)
         assert rig.get("detector0", "/livez")[0] == 200

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from .conftest import MakeRig
-from .harness import Rig, parquet, rows, shorten_ack_wait
+from .harness import Rig, parquet, rows
 from .reaction import Notifying, Processes, Retraining, Web, drift, resolved
 
 ROUNDS = int(os.environ.get("DRIFTSONDE_FAULT_ROUNDS", "0"))
@@ -127,7 +127,7 @@ def test_detector_goes_on_after_each_step(make_rig: MakeRig) -> None:
     ]
     rig.config.write_text(yaml.safe_dump({"monitors": monitors}))
     rig.start()
-    shorten_ack_wait(rig.bus_url, "detector")
+    rig.bus.shorten_ack_wait("detector")
     rig.until(lambda: rig.query("select count(*) from baseline where state = 'adopted'") == [(len(monitors),)], "every baseline")
     rig.until(rig.at_rest, "rest")
     _drop_all(rig, CALM, None)
@@ -174,7 +174,7 @@ def _judged(rig: Rig, monitor: str) -> dict[str, Any]:
 def test_retrainer_goes_on_after_each_step(emulator: str, tmp_path: Path, database: str) -> None:
     chosen = deaths(RETRAINER)
     with Retraining(emulator, tmp_path, database, monitors=(CALM, *chosen)) as rig:
-        shorten_ack_wait(rig.bus_url, "retrainer")
+        rig.bus.shorten_ack_wait("retrainer")
         _retrain(rig, CALM, None)
         calm = _retrained(rig, CALM)
         assert calm["plan"] == [("done",)], calm
@@ -214,7 +214,7 @@ def test_notifier_goes_on_after_each_step(emulator: str, tmp_path: Path, databas
         Web() as web,
         Notifying(emulator, tmp_path, database, web, channels={"hook": "webhook"}, monitors=(CALM, *chosen)) as rig,
     ):
-        shorten_ack_wait(rig.bus_url, "notifier")
+        rig.bus.shorten_ack_wait("notifier")
         _tell(rig, CALM, None)
         calm = _told(rig, CALM)
         for name, death in chosen.items():

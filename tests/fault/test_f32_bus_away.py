@@ -5,15 +5,18 @@ Promised: verdicts go on, the outbox grows and tells its age, and everything is 
 
 from __future__ import annotations
 
+import pytest
+
 from .conftest import MakeRig
 from .harness import parquet, rows
 
 
+@pytest.mark.parametrize("bus_kind", ["nats", "sns"])
 def test_events_wait_for_the_bus(make_rig: MakeRig) -> None:
     rig = make_rig(replicas=1).start()
     rig.drop("quiet.parquet", parquet(rows(1)))
     rig.settled()
-    rig.kill("bus")
+    rig.kill_bus()
     for number in range(4):
         rig.drop(f"{number}.parquet", parquet(rows(number, shift=2.0)))
     rig.until(lambda: len(rig.verdicts()) == 5, "verdicts without a bus")

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from .buses import BusKind
 from .reaction import Retraining, drift
 
 COPIES = 100
 
 
-def test_many_deliveries_make_one_job(emulator: str, tmp_path: Path, database: str) -> None:
+@pytest.mark.parametrize("bus_kind", ["nats", "sns"])
+def test_many_deliveries_make_one_job(emulator: str, tmp_path: Path, database: str, bus_kind: BusKind) -> None:
     replicas = 1 if database.startswith("sqlite") else 2
-    with Retraining(emulator, tmp_path, database, monitors=("churn", "fraud"), replicas=replicas) as rig:
+    with Retraining(emulator, tmp_path, database, monitors=("churn", "fraud"), replicas=replicas, bus_kind=bus_kind) as rig:
         rig.publish(drift("churn"), drift("fraud"), copies=COPIES)
         rig.ended(done=2)
         rig.publish(drift("churn"), copies=COPIES)

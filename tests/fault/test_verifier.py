@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import MakeRig
-from .harness import parquet, rows, shorten_ack_wait
+from .harness import parquet, rows
 from .reaction import TERMINAL, Notifying, Retraining, Web, drift
 
 BUGS = {
@@ -62,10 +62,10 @@ def run(make_rig: MakeRig, emulator: str, tmp_path: Path, database: str) -> Run:
 
     def retrainer(wrapper: tuple[str, ...]) -> None:
         with contextlib.closing(Retraining(emulator, tmp_path, database)) as rig:
-            rig.start_bus()
+            rig.bus.start()
             rig.launch("retrainer0", wrapper)
             rig.start()
-            shorten_ack_wait(rig.bus_url, "retrainer")
+            rig.bus.shorten_ack_wait("retrainer")
             rig.publish(drift())
 
             def over() -> bool:
@@ -79,7 +79,7 @@ def run(make_rig: MakeRig, emulator: str, tmp_path: Path, database: str) -> Run:
 
     def notifier(wrapper: tuple[str, ...]) -> None:
         with Web() as web, contextlib.closing(Notifying(emulator, tmp_path, database, web, channels={"hook": "webhook"})) as rig:
-            rig.start_bus()
+            rig.bus.start()
             rig.launch("notifier0", wrapper)
             rig.start()
             rig.publish(drift())

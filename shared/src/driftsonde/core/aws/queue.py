@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NamedTuple
 
+from prometheus_client import Counter
+
+from driftsonde.core import tracing
 from driftsonde.core.aws.session import AWS_ERRORS, as_retryable
 from driftsonde.core.errors import ConfigError, DriftsondeError, LeaseLost, RetryableError
 from driftsonde.core.log import get_logger
@@ -20,6 +26,7 @@ _MAX_LETTER = 1_000_000  # SQS takes 1 MiB
 _MAX_DETAIL = 1_000
 _LONGEST_ESCAPE = 13  # characters of JSON for one of text, and room for the rest of the letter
 _MAX_LEASE_SECONDS = 11.5 * 3600  # SQS ends any lease after twelve hours
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Counts(NamedTuple):
@@ -28,6 +35,15 @@ class Counts(NamedTuple):
     waiting: int
     taken: int
     delayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounters:
+    """What is counted of leases; dead letters have the label `reason`."""
+
+    renewed: Counter
+    lost: Counter
+    dead_letters: Counter
 
 
 class SqsQueue:
@@ -39,10 +55,13 @@ class SqsQueue:
         dead_letters: the queue that poison is moved to, with its reason.
         lease: seconds that a message is ours before it must be renewed.
         wait: seconds of a long poll.
+        counters: count what becomes of leases.
     """
 
-    def __init__(self, client: Any, url: str, *, dead_letters: str | None = None, lease: int = 60, wait: int = 10) -> None:
-        self._client, self.url = client, url
+    def __init__(
+        self, client: Any, url: str, *, dead_letters: str | None = None, lease: int = 60, wait: int = 10, counters: QueueCounters | None = None
+    ) -> None:  # fmt: skip
+        self._client, self.url, self.counters = client, url, counters
         self._dead_letters, self.lease, self._wait = dead_letters, lease, wait
         self._pending: list[tuple[str, asyncio.Future[None]]] = []
         self._flusher: asyncio.Task[None] | None = None
@@ -58,7 +77,8 @@ class SqsQueue:
         try:
             answer = await self._client.receive_message(
                 QueueUrl=self.url, MaxNumberOfMessages=min(slots, _BATCH), WaitTimeSeconds=self._wait,
-                VisibilityTimeout=self.lease, AttributeNames=["ApproximateReceiveCount"],
+                VisibilityTimeout=self.lease, AttributeNames=["ApproximateReceiveCount", "SentTimestamp", "AWSTraceHeader"],
+                MessageAttributeNames=["traceparent"],
             )  # fmt: skip
         except AWS_ERRORS as exc:
             raise as_retryable(exc) from exc
@@ -66,7 +86,7 @@ class SqsQueue:
 
     async def send(self, body: str) -> None:
         """Put a message in."""
-        await self._call(self._client.send_message(QueueUrl=self.url, MessageBody=body))
+        await self._call(self._client.send_message(QueueUrl=self.url, MessageBody=body, **_fifo(self.url, body)))
 
     async def max_receives(self) -> int | None:
         """Return how often SQS delivers a message before it moves it to a dead-letter queue of its own; None if it never does.
@@ -147,13 +167,22 @@ class SqsQueue:
         text = json.dumps(letter)  # in ASCII: SQS refuses control characters, and counts bytes
         if len(text) > _MAX_LETTER:
             text = json.dumps(letter | {"body": body[: _MAX_LETTER // _LONGEST_ESCAPE], "truncated": True})
-        await self._call(self._client.send_message(QueueUrl=dead_letters, MessageBody=text))
+        await self._call(self._client.send_message(QueueUrl=dead_letters, MessageBody=text, **_fifo(dead_letters, text)))
+        if self.counters is not None:
+            self.counters.dead_letters.labels(reason).inc()
 
     async def _call(self, call: Any) -> Any:
         try:
             return await call
         except AWS_ERRORS as exc:
             raise as_retryable(exc) from exc
+
+
+def _fifo(url: str, body: str) -> dict[str, str]:
+    """Return what a FIFO queue wants beside a body; the same body within five minutes is one message to it."""
+    if not url.endswith(".fifo"):
+        return {}
+    return {"MessageGroupId": "driftsonde", "MessageDeduplicationId": hashlib.sha256(body.encode()).hexdigest()}
 
 
 class SqsLease:
@@ -163,7 +192,12 @@ class SqsLease:
         self._queue = queue
         self._receipt: str = message["ReceiptHandle"]
         self.body: str = message["Body"]
-        self.deliveries = int(message.get("Attributes", {}).get("ApproximateReceiveCount", 1))
+        attributes = message.get("Attributes", {})
+        self.deliveries = int(attributes.get("ApproximateReceiveCount", 1))
+        sent = attributes.get("SentTimestamp")  # milliseconds
+        self.sent_at = _EPOCH + timedelta(milliseconds=int(sent)) if sent is not None else None
+        said = message.get("MessageAttributes", {}).get("traceparent", {}).get("StringValue")
+        self.traceparent = tracing.valid(said) or tracing.from_xray(attributes.get("AWSTraceHeader"))
 
     async def extend_forever(self) -> None:
         """Renew at a third of the lease until cancelled; a renewal that fails is tried once more, at the next third.
@@ -171,6 +205,14 @@ class SqsLease:
         Raises:
             LeaseLost: before the lease ends, when it could not be renewed, or was held as long as SQS allows.
         """
+        try:
+            await self._renew_forever()
+        except LeaseLost:
+            if self._queue.counters is not None:
+                self._queue.counters.lost.inc()
+            raise
+
+    async def _renew_forever(self) -> None:
         held, failures = 0.0, 0
         while held < _MAX_LEASE_SECONDS:
             await asyncio.sleep(self._queue.lease / 3)
@@ -178,6 +220,8 @@ class SqsLease:
             try:
                 await self._queue.change_visibility(self._receipt, self._queue.lease)
                 failures = 0
+                if self._queue.counters is not None:
+                    self._queue.counters.renewed.inc()
             except RetryableError as exc:
                 failures += 1
                 log.warning("lease was not renewed", error=str(exc))

@@ -13,8 +13,12 @@ from driftsonde.core.errors import ConfigError, DriftsondeError, RetryableError,
 
 THROTTLING = frozenset({
     "Throttling", "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException",
-    "SlowDown", "RequestThrottled", "RequestThrottledException", "KmsThrottled", "BandwidthLimitExceeded",
+    "SlowDown", "RequestThrottled", "RequestThrottledException", "Throttled", "KMSThrottled", "KmsThrottled", "BandwidthLimitExceeded",
 })  # fmt: skip
+
+
+_OTHER_S3 = frozenset({"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"})
+"""Where S3 is reached at an address of its own, nobody may know the name `<bucket>.<host>`: the bucket goes into the path."""
 
 
 def aws_client(service: str, *, read_timeout: float = 30.0, connections: int = 32, region: str | None = None) -> Any:
@@ -28,6 +32,7 @@ def aws_client(service: str, *, read_timeout: float = 30.0, connections: int = 3
         connect_timeout=5,
         read_timeout=read_timeout,
         max_pool_connections=connections,
+        s3={"addressing_style": "path"} if _OTHER_S3 & os.environ.keys() else None,
     )
     session = get_session()
     found = region or os.environ.get("AWS_REGION") or session.get_config_variable("region")

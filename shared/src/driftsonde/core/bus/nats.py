@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import StorageType, StreamConfig
 from nats.js.errors import NoStreamResponseError, NotFoundError
 
+from driftsonde.core import tracing
 from driftsonde.core.bus.settle import ACK_WAIT_SECONDS, settling
 from driftsonde.core.errors import PoisonError, RetryableError
 from driftsonde.core.events import PREFIX, Event, parse_event
@@ -176,7 +177,9 @@ def _consume(broker: NatsBroker, service: str, subjects: list[str], handle: Hand
         decoder=_undecoded,
     )
     async def on_event(msg: NatsMessage) -> None:
-        await handle(parse_event(msg.body))
+        event = parse_event(msg.body)
+        with tracing.span("handle", event.traceparent, type=event.type):
+            await handle(event)
 
 
 async def _undecoded(message: NatsMessage) -> bytes:

@@ -68,11 +68,22 @@ def settling(dead_letter: DeadLetter) -> type[BaseMiddleware[Any, Any]]:
 
 
 async def _again(msg: NatsMessage, dead_letter: DeadLetter, delay: float, detail: str, *, most: int = MAX_DELIVERIES) -> None:
-    deliveries = msg.raw_message.metadata.num_delivered
-    if deliveries >= most:
+    pause = pause_before_next(msg.raw_message.metadata.num_delivered, delay, most)
+    if pause is None:
         await _reject(msg, dead_letter, "max_deliveries", detail)
     else:
-        await msg.nack(delay=min(delay * 2 ** (deliveries - 1), _RETRY_CAP))
+        await msg.nack(delay=pause)
+
+
+def pause_before_next(deliveries: int, delay: float, most: int) -> float | None:
+    """Return after how many seconds an event is to come again, twice as long each time; None when it was delivered often enough.
+
+    Args:
+        deliveries: so far, the failed one included.
+        delay: seconds after the first.
+        most: of deliveries.
+    """
+    return None if deliveries >= most else min(delay * 2 ** (deliveries - 1), _RETRY_CAP)
 
 
 async def _reject(msg: NatsMessage, dead_letter: DeadLetter, reason: str, detail: str) -> None:

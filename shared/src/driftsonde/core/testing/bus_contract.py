@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
-from typing import Protocol
 
+from driftsonde.core.bus import RunningBus
 from driftsonde.core.errors import PoisonError, RetryableError
 from driftsonde.core.events import BaselineAdopted, BaselineRef, DriftResolved, Event
-from driftsonde.core.ports import Bus
 
 
 def resolved(episode: int) -> Event:
     """Return an event, another one for each episode."""
     fact = DriftResolved(monitor="churn", episode=episode, kind="drift", cause="recovered")
     return Event.of(fact, time=datetime(2026, 1, 1, tzinfo=UTC))
-
-
-class RunningBus(Bus, Protocol):
-    """A bus that can be started."""
-
-    def running(self) -> AbstractAsyncContextManager[None]:
-        """Connect and consume while the block runs."""
-        ...
 
 
 class Recorder:

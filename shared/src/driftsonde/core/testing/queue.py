@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from datetime import datetime
 
 from driftsonde.core.errors import LeaseLost, RetryableError
 
 
 class MemoryQueue:
-    """A queue in memory: at least once, one ending per delivery; what got none is held until `expire`."""
+    """A queue in memory: at least once, one ending per delivery; what got none is held until `expire`.
 
-    def __init__(self, *bodies: str) -> None:
+    Args:
+        sent_at: when the bodies were put in.
+        traceparent: the trace that they are said to belong to.
+    """
+
+    def __init__(self, *bodies: str, sent_at: datetime | None = None, traceparent: str | None = None) -> None:
+        self.sent_at, self.traceparent = sent_at, traceparent
         self.deleted: list[str] = []
         self.released: list[tuple[str, float]] = []
         self.dead_letters: list[tuple[str, str]] = []
@@ -64,7 +71,8 @@ class MemoryLease:
     """One message of a `MemoryQueue`."""
 
     def __init__(self, queue: MemoryQueue, body: str, deliveries: int) -> None:
-        self._queue, self.body, self.deliveries = queue, body, deliveries
+        self._queue, self.body, self.deliveries, self.sent_at = queue, body, deliveries, queue.sent_at
+        self.traceparent = queue.traceparent
         self.lost = asyncio.Event()
 
     async def extend_forever(self) -> None:
