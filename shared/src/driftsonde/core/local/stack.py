@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -22,12 +23,12 @@ from pathlib import Path
 from typing import IO
 
 from driftsonde.core.errors import ConfigError, DriftsondeError
+from driftsonde.core.local.queues import DEAD_LETTERS, INTAKE, JOB_STATES, create_queues
 
 SERVICES = ("detector", "retrainer", "notifier")
 REGION, ACCOUNT = "us-east-1", "000000000000"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/driftsonde-local"
-INTAKE, DEAD_LETTERS, JOB_STATES = "driftsonde-intake", "driftsonde-dead-letters", "driftsonde-job-states"
-STANDARD_PORTS = {"aws": 4566, "bus": 4222, "sagemaker": 4570, "detector": 8080, "retrainer": 8081, "notifier": 8082}
+STANDARD_PORTS = {"aws": 4566, "bus": 4222, "sagemaker": 4570, "detector": 8080, "retrainer": 8081, "notifier": 8082, "prometheus": 9090}
 """Where things answer by default; the services' own are the documented ones."""
 
 _START_SECONDS = 60.0
@@ -56,6 +57,62 @@ def find_program(name: str, variable: str, *places: Path) -> str:
     if found is None:
         raise ConfigError(f"{name} was not found; `make setup` installs it, or set {variable} to its path")
     return found
+
+
+class Places:
+    """Where everything answers on this machine, by name of the part; somebody else started it."""
+
+    ports: Mapping[str, int]
+
+    @property
+    def logs(self) -> str:
+        """Say where the logs are."""
+        return "`docker compose logs` shows them"
+
+    def check(self) -> None:
+        """Raise if a part has ended, where that can be seen."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where S3, SQS, SNS and EventBridge answer."""
+        return f"http://127.0.0.1:{self.ports['aws']}"
+
+    def queue_url(self, name: str) -> str:
+        """Return the URL of one of our queues."""
+        return f"{self.endpoint}/{ACCOUNT}/{name}"
+
+    @property
+    def queue_arn(self) -> str:
+        """ARN of the queue that buckets notify."""
+        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{INTAKE}"
+
+    def service_url(self, name: str) -> str:
+        """Return where a service answers."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def aws_environment(self) -> dict[str, str]:
+        """Return the variables that point AWS clients at the stand-ins."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ENDPOINT_URL_SAGEMAKER": f"http://127.0.0.1:{self.ports['sagemaker']}",
+            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{self.ports['sagemaker']}",
+            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true",
+        }  # fmt: skip
+
+    @contextlib.contextmanager
+    def aws(self) -> Iterator[None]:
+        """Point this process's AWS clients at the stand-ins while the block runs."""
+        before = {name: os.environ.get(name) for name in self.aws_environment()}
+        os.environ.update(self.aws_environment())
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
 
 
 @dataclass
@@ -90,7 +147,7 @@ class Child:
 
 
 @dataclass
-class Stack:
+class Stack(Places):
     """Everything under one folder; `with Stack(...) as stack` starts the infrastructure and stops all at the end.
 
     Args:
@@ -111,7 +168,7 @@ class Stack:
     children: dict[str, Child] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.ports = {name: self._port(name) for name in ("aws", "bus", "sagemaker", *SERVICES)}
+        self.ports = {name: self._port(name) for name in ("aws", "bus", "sagemaker", *SERVICES, "prometheus")}
 
     def __enter__(self) -> Stack:
         (self.root / "logs").mkdir(parents=True, exist_ok=True)
@@ -133,37 +190,9 @@ class Stack:
         return wanted if wanted is not None and not _listens(wanted) else free_port()
 
     @property
-    def endpoint(self) -> str:
-        """Where S3, SQS, SNS and EventBridge answer."""
-        return f"http://127.0.0.1:{self.ports['aws']}"
-
-    @property
     def bus_url(self) -> str:
         """Where the bus answers."""
         return f"nats://127.0.0.1:{self.ports['bus']}"
-
-    def queue_url(self, name: str) -> str:
-        """Return the URL of one of our queues."""
-        return f"{self.endpoint}/{ACCOUNT}/{name}"
-
-    @property
-    def queue_arn(self) -> str:
-        """ARN of the queue that buckets notify."""
-        return f"arn:aws:sqs:{REGION}:{ACCOUNT}:{INTAKE}"
-
-    def service_url(self, name: str) -> str:
-        """Return where a service answers."""
-        return f"http://127.0.0.1:{self.ports[name]}"
-
-    def aws_environment(self) -> dict[str, str]:
-        """Return the variables that point AWS clients at the stand-ins."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ENDPOINT_URL_SAGEMAKER": f"http://127.0.0.1:{self.ports['sagemaker']}",
-            "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME": f"http://127.0.0.1:{self.ports['sagemaker']}",
-            "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true",
-        }  # fmt: skip
 
     def start_service(self, name: str) -> None:
         """Start a service and wait until it is ready."""
@@ -185,9 +214,20 @@ class Stack:
         }
         self._spawn(name, [self.python, "-m", f"driftsonde.{name}"], {**settings, **self.environment})
 
+    @property
+    def logs(self) -> str:
+        """Say where the logs are."""
+        return f"logs are in {self.root / 'logs'}"
+
+    def check(self) -> None:
+        """Raise `DriftsondeError` with the end of its log if a child has ended."""
+        for child in self.children.values():
+            if not child.alive():
+                raise DriftsondeError(f"{child.name} ended with exit code {child.process.returncode}:\n{child.tail()}")
+
     def wait_ready(self, name: str) -> None:
         """Wait until a service answers that it is ready."""
-        self._wait(name, lambda: _answers(f"{self.service_url(name)}/readyz"))
+        self._wait(name, lambda: answers(f"{self.service_url(name)}/readyz"))
 
     def start_sagemaker(self) -> None:
         """Start local SageMaker; what it was doing when it was stopped goes on."""
@@ -197,7 +237,12 @@ class Stack:
             "--events-queue-url", self.queue_url(JOB_STATES),
         ]  # fmt: skip
         self._spawn("sagemaker", command, {})
-        self._wait("sagemaker", lambda: _answers(f"http://127.0.0.1:{port}/_local/health"))
+        self._wait("sagemaker", lambda: answers(f"http://127.0.0.1:{port}/_local/health"))
+
+    def run_beside(self, name: str, command: list[str], ready: Callable[[], bool]) -> None:
+        """Start another child and wait until it is ready; it stops with the rest."""
+        self._spawn(name, command, {})
+        self._wait(name, ready)
 
     def kill(self, name: str) -> None:
         """Kill a child without warning, as a machine that dies does."""
@@ -228,34 +273,11 @@ class Stack:
         program = find_program("ministack", "DRIFTSONDE_MINISTACK", Path(sys.prefix).parent / ".tools/ministack/bin/ministack")
         settings = {"BIND_HOST": "127.0.0.1", "GATEWAY_PORT": str(self.ports["aws"])}
         self._spawn("aws", [program], settings)
-        self._wait("aws", lambda: _answers(f"{self.endpoint}/_ministack/health"))
+        self._wait("aws", lambda: answers(f"{self.endpoint}/_ministack/health"))
 
     def _create_queues(self) -> None:
-        import asyncio
-
-        from driftsonde.core.aws.session import aws_client
-
-        async def create() -> None:
-            async with aws_client("sqs") as sqs:
-                for name in (INTAKE, DEAD_LETTERS, JOB_STATES):
-                    await sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "60", "MessageRetentionPeriod": "1209600"})
-
         with self.aws():
-            asyncio.run(create())
-
-    @contextlib.contextmanager
-    def aws(self) -> Iterator[None]:
-        """Point this process's AWS clients at the stand-ins while the block runs."""
-        before = {name: os.environ.get(name) for name in self.aws_environment()}
-        os.environ.update(self.aws_environment())
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
+            asyncio.run(create_queues())
 
     def _spawn(self, name: str, command: list[str], settings: Mapping[str, str]) -> None:
         log = self.root / "logs" / f"{name}.log"
@@ -281,7 +303,8 @@ def _popen(command: list[str], environment: Mapping[str, str], out: IO[bytes]) -
     return subprocess.Popen(command, env=dict(environment), stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, process_group=0)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether an address answers with 200."""
     try:
         with urllib.request.urlopen(url, timeout=2) as answer:
             return bool(answer.status == 200)

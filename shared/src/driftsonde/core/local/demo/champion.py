@@ -18,9 +18,19 @@ _PREPARE, _TRAIN = "flights-january-prepare", "flights-january-train"
 _POLL_SECONDS = 0.3
 
 
-async def train_champion(bucket: str, keys: Sequence[str], label: str, ignore: Sequence[str]) -> tuple[str, str, float]:
-    """Train on the given drops; returns the model's address, its encoding's address, and its AUC on validation rows."""
-    base = f"s3://{bucket}/champion"
+def addresses(bucket: str) -> tuple[str, str]:
+    """Return where the trained model will be, and its encoding."""
+    base = _base(bucket)
+    return f"{base}/models/{_TRAIN}/output/model.tar.gz", f"{base}/prepared/meta/encoding.json"
+
+
+def _base(bucket: str) -> str:
+    return f"s3://{bucket}/champion"
+
+
+async def train_champion(bucket: str, keys: Sequence[str], label: str, ignore: Sequence[str]) -> float:
+    """Train on the given drops; returns the model's AUC on validation rows."""
+    base = _base(bucket)
     drops = [{"bucket": bucket, "key": key} for key in keys]
     manifest = {
         "drops": drops, "score": [], "format": "auto", "label": label, "only": [], "ignore": list(ignore), "categorical": [], "encoding": None,
@@ -32,7 +42,8 @@ async def train_champion(bucket: str, keys: Sequence[str], label: str, ignore: S
         await sagemaker.create_training_job(**_train(base))
         job = await _finished(sagemaker.describe_training_job, "TrainingJob", _TRAIN)
     metrics = {item["MetricName"]: item["Value"] for item in job["FinalMetricDataList"]}
-    return job["ModelArtifacts"]["S3ModelArtifacts"], f"{base}/prepared/meta/encoding.json", metrics["validation:auc"]
+    assert job["ModelArtifacts"]["S3ModelArtifacts"] == addresses(bucket)[0], "SageMaker stores a model below its job's name"
+    return float(metrics["validation:auc"])
 
 
 async def _finished(describe: Any, kind: str, name: str) -> dict[str, Any]:

@@ -40,9 +40,14 @@ class Day:
 
     def parquet(self) -> bytes:
         """Return the day as a Parquet object."""
-        out = io.BytesIO()
-        pq.write_table(self.table, out, compression="zstd")
-        return out.getvalue()
+        return as_parquet(self.table)
+
+
+def as_parquet(table: pa.Table) -> bytes:
+    """Return flights as a Parquet object."""
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd")
+    return out.getvalue()
 
 
 def load_days() -> list[Day]:

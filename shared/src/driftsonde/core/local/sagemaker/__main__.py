@@ -77,7 +77,8 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or Settings.region
     add = parser.add_argument
     add("--root", type=Path, required=True, metavar="DIR", help="where the registry and the jobs' directories live; made if missing")
-    add("--port", type=int, default=Settings.port, help="port on 127.0.0.1 (default %(default)s)")
+    add("--host", default=Settings.host, help="address to listen on (default %(default)s: whoever reaches it can run programs)")
+    add("--port", type=int, default=Settings.port, help="port (default %(default)s)")
     add("--region", default=region, help="region in ARNs (default: of the environment, else us-east-1)")
     add("--account", default=Settings.account, help="account in ARNs (default %(default)s)")
     add("--events-queue-url", metavar="URL", help="SQS queue that gets state-change events as from EventBridge (default: none)")
@@ -119,13 +120,15 @@ async def serve(settings: Settings) -> None:
         await runner.recover()
         await hosting.recover()
         await pipelines.recover()
-        server = Server(uvicorn.Config(app, port=settings.port, http=DroppableProtocol, log_config=None, access_log=False))
+        server = Server(
+            uvicorn.Config(app, host=settings.host, port=settings.port, http=DroppableProtocol, log_config=None, access_log=False)
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, setattr, server, "should_exit", True)
         telling, *tasks = (asyncio.create_task(work) for work in (notifier.run(), runner.run(), tuner.run(), hosting.run()))
         for task in tasks:  # without its runner it would accept jobs that never run
             task.add_done_callback(lambda _: setattr(server, "should_exit", True))
-        log.info("local SageMaker answers on http://127.0.0.1:%d; jobs live under %s", settings.port, settings.root)
+        log.info("local SageMaker answers on http://%s:%d; jobs live under %s", settings.host, settings.port, settings.root)
         await server.serve()
         for task in tasks:
             await _end(task)

@@ -12,6 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from driftsonde.core.archive import unpack
 from driftsonde.core.local.sagemaker.clients import UNREACHABLE, open_client
 from driftsonde.core.names import split_s3
 
@@ -145,7 +146,7 @@ class Objects:
 def _unpack(archive: Path, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive, "r:*") as tar:
-        tar.extractall(directory, filter="data")
+        unpack(tar, directory)
 
 
 def _pack(directory: Path, archive: Path) -> None:

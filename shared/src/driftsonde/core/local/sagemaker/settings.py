@@ -11,6 +11,7 @@ class Settings:
     """Everything but the way to S3 and SQS, which comes from the `AWS_*` environment. Times in seconds."""
 
     root: Path
+    host: str = "127.0.0.1"
     port: int = 4570
     region: str = "us-east-1"
     account: str = "000000000000"
