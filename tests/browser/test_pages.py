@@ -21,7 +21,7 @@ from starlette.routing import Route
 from driftsonde.core.aws.queue import Counts
 from driftsonde.core.events import DecisionRecorded, DriftedColumn, Estimate, PlanWaiting
 from driftsonde.core.lifecycle import serve_http
-from driftsonde.detector.console.queues import INTAKE, LETTERS, QueueWatch
+from driftsonde.detector.console.queues import INTAKE, LETTERS, queue_watch
 from driftsonde.detector.console.served import Console
 from unit.core.report.hostile import PAYLOADS
 from unit.core.report.support import example, page_of
@@ -71,7 +71,7 @@ def two(tmp_path: Path) -> Iterator[Rig]:
 @asynccontextmanager
 async def shown(rig: Rig) -> AsyncIterator[str]:
     """Serve the console of a rig, and a file beside it; gives its address."""
-    watch = QueueWatch(rig.clock)
+    watch = queue_watch(rig.clock)
     await watch.ask({INTAKE: Queue(1_204, 8, 0), LETTERS: Queue(1, 0, 0)})
 
     async def file(_request: Request) -> Response:

@@ -26,7 +26,8 @@ from sqlalchemy.engine import make_url
 from driftsonde.core.aws.session import aws_client
 from driftsonde.core.counting import count_object
 from driftsonde.core.local.demo.receiver import SlackReceiver
-from driftsonde.core.local.stack import ACCOUNT, DEAD_LETTERS, INTAKE, REGION, ROLE, SERVICES, Stack
+from driftsonde.core.local.queues import DEAD_LETTERS, INTAKE
+from driftsonde.core.local.stack import ACCOUNT, REGION, ROLE, SERVICES, Stack
 from driftsonde.core.monitoring.baseline import FrozenBaseline
 from driftsonde.core.readers import LocalSource
 from driftsonde.core.sketch.codec import encode_table

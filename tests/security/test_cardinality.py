@@ -9,9 +9,13 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
 
 from driftsonde.core.errors import POISON_REASONS, PoisonError
 from driftsonde.core.testing.queue import MemoryLease, MemoryQueue
+from driftsonde.core.text import clean
+from driftsonde.detector.features import Column, columns_of
+from driftsonde.detector.gauges import Gauges
 from driftsonde.detector.metrics import DetectorMetrics
 from driftsonde.notifier.metrics import NotifierMetrics
 from driftsonde.retrainer.metrics import RetrainerMetrics
@@ -21,6 +25,7 @@ from unit.notifier.support import Rig as NotifierRig
 
 _RANDOM = random.Random(7)
 _MOST_SERIES = 400
+_DRIFTED = {"status": "drift", "check": "ks", "score": 0.5, "critical": 0.1, "lookback": 1, "n": 10}
 
 
 @pytest.fixture
@@ -76,6 +81,28 @@ async def test_random_column_names_make_no_series(rig: Rig) -> None:
     await rig.evaluated()
     assert rig.outcomes() == {"counted": 5}
     assert series(rig.metrics) == before
+
+
+HOSTILE = ('"', "\\", "\\n", "a\nb", 'x"} 1\ndriftsonde_detector_fake 1', "\ud800", "\u202egnp", "\x00", "{}", " ", "é" * 500, "\r\n")
+
+
+async def test_hostile_column_names_stay_labels(rig: Rig) -> None:
+    gauges = Gauges(rig.database, rig.config, rig.metrics, rig.clock, features=100)
+    gauges._show_columns({"churn": columns_of(json.dumps({"columns": dict.fromkeys(HOSTILE, _DRIFTED)}))})
+    page = generate_latest(rig.metrics.registry).decode()
+    found = {family.name: family for family in text_string_to_metric_families(page)}
+    assert "driftsonde_detector_fake" not in found
+    read = {sample.labels["column"]: sample.value for sample in found["driftsonde_detector_score"].samples}
+    assert set(read) == {clean(name, 120) for name in HOSTILE}
+    assert set(read.values()) == {0.5}
+
+
+async def test_columns_make_no_more_series_than_the_cap(rig: Rig) -> None:
+    gauges = Gauges(rig.database, rig.config, rig.metrics, rig.clock, features=100)
+    before = len(series(rig.metrics))
+    for _ in range(3):
+        gauges._show_columns({"churn": [Column(f"{word()}{n}", True, "ks", 1.0, 0.1, 100) for n in range(10_000)]})
+        assert len(series(rig.metrics)) - before == 3 * 2_000 + 4  # and what is said of the monitor, and what was left out
 
 
 async def test_random_bodies_make_no_series(rig: Rig) -> None:

@@ -15,9 +15,9 @@ import pytest
 
 from driftsonde.core.aws.objects import S3Objects
 from driftsonde.core.aws.session import aws_client
-from driftsonde.core.cli.baseline import _store
 from driftsonde.core.config import parse_config
 from driftsonde.core.errors import ConfigError, DriftsondeError, PoisonError, RetryableError
+from driftsonde.core.places import places
 from driftsonde.core.store.engine import Database
 from driftsonde.core.testing.objects import MemoryObjects
 from driftsonde.core.testing.queue import MemoryLease, MemoryQueue
@@ -219,9 +219,9 @@ def aws(emulator: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_baseline_build_hands_owners_to_its_store(aws: str) -> None:
-    with _store({"acme-absent": OURS}) as store:  # other tests make buckets in the same emulator
+    with places({"acme-absent": OURS}) as store:  # other tests make buckets in the same emulator
         with pytest.raises(DriftsondeError):
-            store.sources("s3://acme-absent/nothing/")
+            store.find("s3://acme-absent/nothing/")
         assert store._objects._owner("acme-absent") == {"ExpectedBucketOwner": OURS}
 
 
@@ -247,5 +247,5 @@ def test_every_store_that_is_made_is_given_the_owners() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "S3Objects"
     }
-    assert {name for name, _ in calls} == {"app.py", "prepare.py", "baseline.py", "replay.py"}
+    assert {name for name, _ in calls} == {"app.py", "prepare.py", "places.py", "replay.py"}
     assert {owners for _, owners in calls} == {("owners",)}

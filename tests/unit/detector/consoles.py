@@ -30,7 +30,7 @@ from driftsonde.core.events import (
     Problem,
 )
 from driftsonde.detector import store
-from driftsonde.detector.console.queues import QueueWatch
+from driftsonde.detector.console.queues import queue_watch
 from driftsonde.detector.console.served import Console
 from unit.detector.support import BUCKET, NOON, Rig
 
@@ -40,7 +40,7 @@ MINUTE = timedelta(minutes=1)
 
 def console_of(rig: Rig) -> Console:
     """Return a console over a rig's database, whose queues were not asked yet."""
-    return Console(rig.database, rig.config, rig.clock, QueueWatch(rig.clock))
+    return Console(rig.database, rig.config, rig.clock, queue_watch(rig.clock))
 
 
 def browser(console: Console) -> httpx.AsyncClient:

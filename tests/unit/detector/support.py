@@ -127,7 +127,7 @@ class Rig:
         self.bus.subscribe("detector", TYPES, self.timeline.handle)
         self.relay = Relay(
             self.outbox, self.bus, self.clock, self.health, current=lambda connection: store.announced(connection, self.clock.now() - 2 * HOUR), republish_every=HOUR,
-            published=self.metrics.published, depth=self.metrics.outbox, age=self.metrics.outbox_age,
+            metrics=self.metrics.outbox,
         )  # fmt: skip
         self._sequence = 0
         self._replicas: list[Rig] = []

@@ -25,7 +25,7 @@ from driftsonde.core.report.compose import compose
 from driftsonde.core.report.gather import gather_episode, gather_window
 from driftsonde.core.text import clean
 from driftsonde.detector.console import pages
-from driftsonde.detector.console.queues import INTAKE, LETTERS, QueueWatch
+from driftsonde.detector.console.queues import INTAKE, LETTERS, queue_watch
 from driftsonde.detector.console.served import Console
 from driftsonde.detector.console.source import Missing, StoreSource, material_of_episode, material_of_window
 from unit.core.report.hostile import PAYLOADS
@@ -343,7 +343,7 @@ async def test_ten_thousand_windows_are_shown_page_by_page(rig: Rig) -> None:
 
 
 async def test_queues_are_shown_as_they_were_counted_last(rig: Rig) -> None:
-    watch = QueueWatch(rig.clock)
+    watch = queue_watch(rig.clock)
     console = Console(rig.database, rig.config, rig.clock, watch)
     async with browser(console) as client:
         assert text_of((await client.get("/")).text).count("not known not asked yet") == 2
@@ -359,8 +359,8 @@ async def test_queues_are_shown_as_they_were_counted_last(rig: Rig) -> None:
 
 
 async def test_queue_that_never_answers_is_given_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("driftsonde.detector.console.queues._PATIENCE", 0.01)
-    watch = QueueWatch(rig.clock)
+    monkeypatch.setattr("driftsonde.core.aws.watch._PATIENCE", 0.01)
+    watch = queue_watch(rig.clock)
     async with asyncio.timeout(5):
         await watch.ask({INTAKE: Queue(slow=True)})
     assert [seen.problem for seen in watch.seen] == ["SQS does not answer; the log says why", "not asked yet"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -252,3 +252,39 @@ async def test_some_poison_among_much_that_is_good_holds_nothing_up(monkeypatch:
     async with consuming(queue, handle) as running:
         await until(lambda: len(queue.deleted) + len(queue.dead_letters) == 100)
         assert running.health.problems() == []
+
+
+class Seen:
+    """Who is told of leases."""
+
+    def __init__(self) -> None:
+        self.held: set[Lease] = set()
+        self.most, self.polls = 0, 0
+
+    def polled(self, seconds: float, leases: Sequence[Lease]) -> None:
+        """Note what is held."""
+        assert seconds >= 0
+        self.polls += 1
+        self.held |= set(leases)
+        self.most = max(self.most, len(self.held))
+
+    def ended(self, lease: Lease) -> None:
+        """Note what is held no more."""
+        self.held.remove(lease)
+
+
+async def test_leases_are_told_from_their_poll_to_their_end() -> None:
+    queue, seen, stop = MemoryQueue("good", "bad", "away"), Seen(), asyncio.Event()
+    errors: dict[str, Exception] = {"bad": PoisonError("no", reason="unknown_shape"), "away": RetryableError("away")}
+
+    async def handle(lease: Lease) -> None:
+        if lease.body in errors and lease.deliveries == 1:
+            raise errors[lease.body]
+
+    health = Health()
+    task = asyncio.create_task(consume(queue, handle, stop=stop, slots=3, health=health, tally=lambda _outcome: None, watch=seen))
+    await until(lambda: len(queue.deleted) == 2 and seen.polls > 2 and not seen.held)
+    stop.set()
+    await asyncio.wait_for(task, 5)
+    assert seen.most == 3
+    assert not seen.held

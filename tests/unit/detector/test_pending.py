@@ -112,7 +112,7 @@ async def test_drop_that_kills_again_and_again_is_refused_and_takes_no_other_wit
     monkeypatch.setattr(rig.ingest.attempts, "end", lambda connection, drop: None if "bomb" in drop.key else end(connection, drop))
     for deaths in range(2, DEATHS + 1):
         rig.clock.advance(CLAIM)
-        for drop, known in await rig.database.run(rig.pending._claim, rig.monitor.name):
+        for drop, known, _ in await rig.database.run(rig.pending._claim, rig.monitor.name):
             with suppress(asyncio.CancelledError):
                 await rig.pending._one(rig.monitor, drop, known)
         assert {row["key"]: row["count"] for row in rig.select("attempt")}["in/bomb"] == deaths

@@ -6,14 +6,16 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from driftsonde.core.aws.queue import SqsLease, SqsQueue
+from driftsonde.core.aws.queue import QueueCounters, SqsLease, SqsQueue
 from driftsonde.core.aws.session import aws_client
-from driftsonde.core.errors import ConfigError, DriftsondeError, PoisonError, RetryableError
-from driftsonde.detector.consumer import settle
+from driftsonde.core.errors import ConfigError, DriftsondeError, LeaseLost, PoisonError, RetryableError
+from driftsonde.core.leases import settle
+from driftsonde.detector.metrics import DetectorMetrics
 
 
 @pytest.fixture
@@ -47,6 +49,11 @@ async def letters(queue: SqsQueue, sqs: Any) -> list[dict[str, Any]]:
     assert queue._dead_letters is not None
     dead = SqsQueue(sqs, queue._dead_letters, wait=1)
     return [json.loads(lease.body) for lease in await dead.receive(10)]
+
+
+def counters() -> QueueCounters:
+    """Return counters that nobody else counts with."""
+    return DetectorMetrics().leases
 
 
 class Counting:
@@ -183,3 +190,35 @@ async def test_counts_of_a_queue_that_is_gone_are_retried_later(sqs: Any, queue:
         await queue.counts()
     with pytest.raises(ConfigError):
         SqsQueue(sqs, queue.url).letters()
+
+
+async def test_message_tells_when_it_was_sent(queue: SqsQueue) -> None:
+    began = datetime.now(UTC)
+    await queue.send("body")
+    (lease,) = await received(queue, 1)
+    assert lease.sent_at is not None
+    assert abs((lease.sent_at - began).total_seconds()) < 10
+
+
+async def test_renewals_and_dead_letters_are_counted(queue: SqsQueue) -> None:
+    queue.counters = counters()
+    await queue.send("body")
+    (lease,) = await received(queue, 1)
+    keepalive = asyncio.create_task(lease.extend_forever())
+    async with asyncio.timeout(10):
+        while not queue.counters.renewed._value.get():
+            await asyncio.sleep(0.05)
+    keepalive.cancel()
+    await lease.dead_letter("unreadable", "no file")
+    assert queue.counters.dead_letters.labels("unreadable")._value.get() == 1
+    assert queue.counters.lost._value.get() == 0
+
+
+async def test_lease_that_is_lost_is_counted(queue: SqsQueue) -> None:
+    queue.counters = counters()
+    await queue.send("body")
+    (lease,) = await received(queue, 1)
+    queue.url += "-missing"
+    with pytest.raises(LeaseLost):
+        await lease.extend_forever()
+    assert queue.counters.lost._value.get() == 1

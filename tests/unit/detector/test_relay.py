@@ -51,7 +51,7 @@ async def test_outbox_tells_how_long_its_oldest_event_has_waited(make_rig: MakeR
     with pytest.raises(RetryableError):
         await rig.relay.publish_once()
     assert rig.counted("outbox_age_seconds") == 7 * 60
-    assert rig.counted("outbox_depth") == 4
+    assert rig.counted("outbox_events") == 4
     await rig.relay.publish_once()
     assert rig.counted("outbox_age_seconds") == 0
 
@@ -73,8 +73,8 @@ async def test_events_are_published_once_in_order(make_rig: MakeRig) -> None:
         ("baseline.adopted", None), ("drift.detected", 1), ("drift.resolved", 1), ("drift.detected", 2),
     ]  # fmt: skip
     assert len(await rig.say()) == 4
-    assert rig.counted("published_total") == 4
-    assert rig.counted("outbox_depth") == 0
+    assert rig.counted("published_events_total") == 4
+    assert rig.counted("outbox_events") == 0
 
 
 async def test_bus_that_is_away_keeps_the_order(make_rig: MakeRig) -> None:

@@ -18,10 +18,11 @@ from typing import Any
 import httpx
 import pytest
 
-from driftsonde.core.bus import NatsBus
+from driftsonde.core.bus.nats import NatsBus
 from driftsonde.core.events import Event
 from driftsonde.core.service import service_main
 from driftsonde.notifier.app import app
+from driftsonde.notifier.schema import MIGRATIONS
 from driftsonde.notifier.settings import NotifierSettings
 
 from .support import SECRET, Server, detected
@@ -113,7 +114,7 @@ async def test_event_on_real_bus_reaches_slack_and_process_stops(tmp_path: Path,
     assert len(server.requests) == 1
     assert server.texts()[0].startswith("Drift: churn")
     assert (finished[0].data.monitor, finished[0].model_dump()["data"]["outcome"]) == ("churn", "delivered")
-    assert 'driftsonde_notifier_delivery_tries_total{outcome="delivered"} 1.0' in metrics
+    assert 'driftsonde_notifier_delivery_tries_total{channel="ops",outcome="delivered"} 1.0' in metrics
     assert 'driftsonde_notifier_channel_refused{channel="ops"} 0.0' in metrics
     assert "SECRET" not in log.decode() + metrics
 
@@ -142,7 +143,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., in
     def call(*arguments: str, **extra: str) -> int:
         for name, value in environment(tmp_path, **extra).items():
             monkeypatch.setenv(name, value)
-        return service_main("notifier", "", NotifierSettings, app, arguments)
+        return service_main("notifier", "", NotifierSettings, app, arguments, migrations=MIGRATIONS)
 
     return call
 

@@ -13,7 +13,7 @@ from driftsonde.core.errors import ConfigError
 from driftsonde.core.ports import Delivery, Occasion
 from driftsonde.core.testing.fakes import FakeClock
 from driftsonde.notifier.channels.http import HttpPoster
-from driftsonde.notifier.channels.secrets import read_secret
+from driftsonde.notifier.channels.secrets import read_secret, read_url
 from driftsonde.notifier.channels.webhook import Signer, Webhook
 
 from .support import NOON, Request, Server, detected, event
@@ -85,3 +85,13 @@ def test_secret_pasted_as_file_is_not_repeated() -> None:
     with pytest.raises(ConfigError, match="cannot read the file that it names: No such file") as caught:
         read_secret("channels.ops.token_file", Path("xoxb-hunter2-hunter2"))
     assert "hunter2" not in str(caught.value)
+
+
+def test_secret_from_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHANNEL_SECRETS", '{"slack": "https://hooks.example/T1", "key": "hunter2hunter2"}')
+    assert read_url("channels.ops.webhook_file", Path("env:CHANNEL_SECRETS/slack")) == "https://hooks.example/T1"
+    with pytest.raises(ConfigError, match="env:CHANNEL_SECRETS/key must hold at least 16 characters") as caught:
+        read_secret("channels.hook.secret_file", Path("env:CHANNEL_SECRETS/key"), least=16)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ConfigError, match="cannot read env:CHANNEL_SECRETS/duty: the variable's JSON has no such text"):
+        read_secret("channels.duty.routing_key_file", Path("env:CHANNEL_SECRETS/duty"))

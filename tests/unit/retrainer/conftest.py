@@ -33,6 +33,7 @@ from driftsonde.core.testing.fakes import FakeClock
 from driftsonde.core.testing.jobs import FakeTrainingJobs
 from driftsonde.core.testing.objects import MemoryObjects
 from driftsonde.retrainer import store
+from driftsonde.retrainer.gauges import Gauges
 from driftsonde.retrainer.handlers import Handlers
 from driftsonde.retrainer.metrics import RetrainerMetrics
 from driftsonde.retrainer.plans import Plans
@@ -82,7 +83,8 @@ class Retrainer:
     def restart(self) -> None:
         """Forget everything that is not stored."""
         outbox = Outbox(self.database, store.outbox, store.inbox, self.clock)
-        metrics = RetrainerMetrics()
+        self.metrics = metrics = RetrainerMetrics(self.config.budget.currency)
+        self.gauges = Gauges(self.database, self.config, metrics, self.clock)
         plans = Plans(self.database, outbox, self.config, self.clock, metrics, "test", "uuid")
         self.handlers = Handlers(self.database, outbox, self.clock, lambda: None)
         self.watcher = Watcher(
@@ -92,6 +94,11 @@ class Retrainer:
 
     async def hear(self, fact: Fact) -> str:
         return await self.handlers.handle(Event.of(fact, time=self.clock.now()))
+
+    async def shown(self, metric: str, /, **labels: str) -> float | None:
+        """Read the store as the service does, and return a metric's value; None if there is no such series."""
+        await self.gauges.refresh()
+        return self.metrics.registry.get_sample_value(f"driftsonde_retrainer_{metric}", labels)
 
     async def rounds(self) -> None:
         while await self.watcher.round():

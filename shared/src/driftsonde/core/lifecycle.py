@@ -12,7 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 import uvicorn
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -69,6 +70,10 @@ class Health:
         now = time.monotonic()
         return sorted(name for name, at in self._beats.items() if now - at > self._stale_after)
 
+    def troubled(self) -> list[str]:
+        """Return the parts that are unreachable."""
+        return sorted(self._not_ready)
+
     def problems(self) -> list[str]:
         """Return why the service is not ready; empty when it is."""
         return ([] if self._ready else ["starting or stopping"]) + [f"{part}: {why}" for part, why in self._not_ready.items()]
@@ -85,9 +90,11 @@ def health_routes(health: Health, registry: CollectorRegistry) -> list[Route]:
         problems = health.problems()
         return PlainTextResponse("\n".join(problems) + "\n" if problems else "ok\n", 503 if problems else 200)
 
-    async def metrics(_request: Request) -> Response:
+    async def metrics(request: Request) -> Response:
+        # OpenMetrics for those who ask for it, as Prometheus does where exemplars are on: the older text has no place for them.
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
         # In a thread: rendering many series takes CPU time that the event loop must not lose.
-        return Response(await asyncio.to_thread(generate_latest, registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(await asyncio.to_thread(encode, registry), headers={"content-type": content_type})
 
     return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", metrics)]
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import structlog
 
+from driftsonde.core import tracing
+
 # To the last @ of a word: a password may hold slashes, and an @ of its own.
 _URL_SECRETS = re.compile(
     r"(?P<scheme>\b(?!s3:)[a-z][a-z0-9+.-]*://)[^\s\"'<>]*@|(?P<hook>https?://[^/\s]*slack[^/\s]*/services/)[^\s\"']+", re.IGNORECASE
@@ -27,10 +29,17 @@ def _redact_values(_logger: Any, _name: str, event: MutableMapping[str, Any]) ->
     return {key: redact(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
+def _add_trace(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    if (trace := tracing.trace_id()) is not None:
+        event.setdefault("trace_id", trace)
+    return event
+
+
 def configure_logging(service: str, level: str = "INFO") -> None:
     """Send everything, libraries included, through one JSON renderer."""
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -40,6 +40,16 @@ class Lease(Protocol):
         """How often it has been received, this time included."""
         ...
 
+    @property
+    def sent_at(self) -> datetime | None:
+        """When it was put into the queue, where that is known."""
+        ...
+
+    @property
+    def traceparent(self) -> str | None:
+        """The trace that whoever sent it says it belongs to."""
+        ...
+
     async def extend_forever(self) -> None:
         """Renew at a third of the lease until cancelled; raise `LeaseLost` when that fails, before the lease ends."""
         ...

@@ -25,11 +25,14 @@ class ServiceSettings(BaseSettings):
         env_prefix="DRIFTSONDE_", env_nested_delimiter="__", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    config: Path = Field(Path("driftsonde.yaml"), description="The configuration file.")
+    config: Path = Field(Path("driftsonde.yaml"), description="The configuration file; `env:NAME` reads the variable NAME instead.")
     database_url: SecretStr = Field(
         description="SQLAlchemy URL of this service's state: sqlite:///path or postgresql://user:password@host/db?options=-csearch_path=..."
     )
-    bus_url: SecretStr = Field(SecretStr("nats://127.0.0.1:4222"), description="nats://[user:password@]host:port")
+    bus_url: SecretStr = Field(
+        SecretStr("nats://127.0.0.1:4222"),
+        description="nats://[user:password@]host:port, or sns://<topic ARN>?queue=<SQS URL>&dead_letters=<SQS URL>, both FIFO; {service} in a URL is this service's name.",
+    )
     replicas: int = Field(1, ge=1, description="How many replicas run; more than one needs PostgreSQL.")
     deployment: str = Field("default", min_length=1, max_length=64, description="Tells deployments in one AWS account apart.")
     host: str = Field("127.0.0.1", description="Address of /metrics, /livez and /readyz.")

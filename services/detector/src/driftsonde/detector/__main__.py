@@ -8,11 +8,14 @@ from collections.abc import Sequence
 from driftsonde.core.service import service_main
 from driftsonde.detector.app import app
 from driftsonde.detector.settings import DetectorSettings
+from driftsonde.detector.store import MIGRATIONS
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the detector and return its exit code."""
-    return service_main("detector", "Measure drops against baselines and publish drift events.", DetectorSettings, app, argv)
+    return service_main(
+        "detector", "Measure drops against baselines and publish drift events.", DetectorSettings, app, argv, migrations=MIGRATIONS
+    )
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib import import_module
 from typing import Final
 
@@ -14,24 +15,28 @@ import pyarrow as pa
 from driftsonde.core.aws.objects import S3Objects
 from driftsonde.core.aws.queue import SqsQueue
 from driftsonde.core.aws.session import aws_client
-from driftsonde.core.bus import NatsBus, connect_bus
+from driftsonde.core.aws.watch import ASK_EVERY, QueueWatch
+from driftsonde.core.bus import RunningBus, connect_bus
 from driftsonde.core.config import Config
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, every, health_routes, serve_http, watch_stalls
 from driftsonde.core.log import get_logger
+from driftsonde.core.metrics import keep_showing
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
 from driftsonde.detector import store
 from driftsonde.detector.attempts import Attempts
 from driftsonde.detector.baselines import Baselines
 from driftsonde.detector.builder import Builder
-from driftsonde.detector.console.queues import ASK_EVERY, INTAKE, LETTERS, QueueWatch
+from driftsonde.detector.console.queues import INTAKE, LETTERS, queue_watch
 from driftsonde.detector.console.served import Console
 from driftsonde.detector.consumer import consume
 from driftsonde.detector.evaluate import Evaluate
+from driftsonde.detector.gauges import Gauges
 from driftsonde.detector.ingest import Ingest
 from driftsonde.detector.intake import Intake
 from driftsonde.detector.judge import Judge
+from driftsonde.detector.leases import Leases
 from driftsonde.detector.ledger import Ledger
 from driftsonde.detector.metrics import DetectorMetrics
 from driftsonde.detector.pending import Pending
@@ -54,7 +59,7 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
     await asyncio.to_thread(database.migrate, store.MIGRATIONS)
     outbox = Outbox(database, store.outbox, store.inbox, clock)
     bus = connect_bus(settings.bus_url.get_secret_value(), health=health)
-    watch = QueueWatch(clock)
+    watch = queue_watch(clock)
     pages = Console(database, config, clock, watch).routes() if settings.console else []
     async with AsyncExitStack() as stack:
         stack.callback(database.close)
@@ -63,7 +68,7 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
         )
         s3 = await stack.enter_async_context(aws_client("s3"))
         objects = S3Objects(s3, patience=settings.read_patience.total_seconds(), owners=config.bucket_owners)
-        queue = await _intake_queue(settings, stack)
+        queue = await _intake_queue(settings, metrics, stack)
         changed = asyncio.Event()
         ledger = Ledger(database, outbox, clock)
         attempts = Attempts(database, clock, probation=settings.probation)
@@ -78,15 +83,18 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
         bus.subscribe("detector", TYPES, Timeline(database, builder).handle)
         relay = Relay(
             outbox, bus, clock, health, current=lambda connection: store.announced(connection, clock.now() - 2 * settings.republish_every), republish_every=settings.republish_every,
-            published=metrics.published, depth=metrics.outbox, age=metrics.outbox_age,
+            metrics=metrics.outbox,
         )  # fmt: skip
+        leases = Leases(metrics, clock)
+        gauges = Gauges(database, config, metrics, clock, features=settings.metrics_features)
+        show = partial(_show, metrics, health, watch, leases, relay, gauges)
 
         def tally(outcome: str) -> None:
             if outcome != "ok":  # drops that were taken are counted one by one by the intake
                 metrics.count(outcome)
 
         async with asyncio.TaskGroup() as group:
-            group.create_task(consume(queue, intake.handle, stop=stop, slots=settings.slots, health=health, tally=tally))
+            group.create_task(consume(queue, intake.handle, stop=stop, slots=settings.slots, health=health, tally=tally, watch=leases))
             group.create_task(judge.run(stop, changed, relay.wake, health))
             group.create_task(builder.run(stop, pending.wake))
             group.create_task(pending.run(stop, health))
@@ -94,8 +102,8 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
             group.create_task(_check_receives(queue))
             group.create_task(watch_stalls(stop, metrics.stall.set))
             group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox, retention), stop))
-            if settings.console:
-                group.create_task(every(ASK_EVERY, lambda: watch.ask({INTAKE: queue, LETTERS: queue.letters()}), stop))
+            group.create_task(every(ASK_EVERY, lambda: watch.ask({INTAKE: queue, LETTERS: queue.letters()}), stop))
+            group.create_task(keep_showing(show, stop))
             health.started()
             group.create_task(asyncio.to_thread(import_module, "scipy.special"))  # needed at the first verdict, not to be ready
             gc.freeze()  # what is loaded now stays: walking through it would stop the event loop for a tenth of a second
@@ -104,13 +112,22 @@ async def app(settings: DetectorSettings, config: Config, stop: asyncio.Event) -
             health.stopping()
 
 
+async def _show(metrics: DetectorMetrics, health: Health, watch: QueueWatch, leases: Leases, relay: Relay, gauges: Gauges) -> None:
+    """Show what is true now; what needs no database comes first."""
+    metrics.service.show_health(health)
+    metrics.queue.show(watch.by_state())
+    leases.show()
+    await relay.show()
+    await gauges.refresh()
+
+
 def _give_memory_back() -> None:
     """Have Arrow take the allocator that returns memory soonest: 20 MiB less at the peak than with its default."""
     with contextlib.suppress(NotImplementedError):  # not on every platform
         pa.set_memory_pool(pa.jemalloc_memory_pool())
 
 
-async def _intake_queue(settings: DetectorSettings, stack: AsyncExitStack) -> SqsQueue:
+async def _intake_queue(settings: DetectorSettings, metrics: DetectorMetrics, stack: AsyncExitStack) -> SqsQueue:
     sqs = await stack.enter_async_context(aws_client("sqs", read_timeout=settings.poll_seconds + 20))
     return SqsQueue(
         sqs,
@@ -118,6 +135,7 @@ async def _intake_queue(settings: DetectorSettings, stack: AsyncExitStack) -> Sq
         dead_letters=settings.dead_letter_url,
         lease=int(settings.lease.total_seconds()),
         wait=settings.poll_seconds,
+        counters=metrics.leases,
     )
 
 
@@ -135,7 +153,7 @@ async def _check_receives(queue: SqsQueue) -> None:
         )
 
 
-async def _speak(bus: NatsBus, relay: Relay, stop: asyncio.Event) -> None:
+async def _speak(bus: RunningBus, relay: Relay, stop: asyncio.Event) -> None:
     """Run what needs the bus; a bus that is away is waited for, and drops are judged meanwhile."""
     async with AsyncExitStack() as stack:
         if await enter_or_stop(stack, bus.running(), stop):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
@@ -47,7 +48,9 @@ class Committer:
         """
         if not self._database.is_sqlite:
             return await self._database.run(work, *args, **kwargs)
-        mine = _Waiting(lambda connection: work(connection, *args, **kwargs))
+        # In the context of its own drop, whoever's turn it is: what is written names its trace.
+        context = contextvars.copy_context()
+        mine = _Waiting(lambda connection: context.run(work, connection, *args, **kwargs))
         self._waiting.append(mine)
         async with self._turn:
             if not mine.done:

@@ -1,69 +1,37 @@
-"""Lease, handle, settle. Knows messages and nothing of what is in them."""
+"""Receives, and stops receiving while something is wrong. Knows messages and nothing of what is in them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
-from driftsonde.core.errors import POISON_REASONS, Deferred, PoisonError, RetryableError
+from driftsonde.core.errors import POISON_REASONS, RetryableError
+from driftsonde.core.leases import Handle, settle
 from driftsonde.core.lifecycle import Health, wait_or_stop
 from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Lease, Queue
 
 log = get_logger(__name__)
 
-Handle = Callable[[Lease], Awaitable[None]]
 _LONGEST_PAUSE = 60.0
 _BEAT_SECONDS = 10.0
 _FIRST_PAUSE = 1.0
 _FLOOD_OF, _FLOOD_SHARE = 50, 0.2
 
 
-async def settle(lease: Lease, handle: Handle) -> str:
-    """Run `handle` under the lease, and end it exactly one way; returns the outcome.
+class Watch(Protocol):
+    """Who is told of the leases that are held."""
 
-    Raises:
-        RetryableError: if the queue did not take the ending; the lease lapses and the message comes again.
-    """
-    keepalive = asyncio.create_task(lease.extend_forever())
-    try:
-        await _while_held(asyncio.ensure_future(handle(lease)), keepalive)
-        await lease.delete()  # last: a crash before here means redelivery, never loss
-    except PoisonError as exc:
-        log.warning("message dead-lettered", reason=exc.reason, detail=str(exc))
-        await lease.dead_letter(exc.reason, str(exc))
-        return exc.reason
-    except RetryableError as exc:
-        log.warning("message released", error=str(exc), retry_after=exc.retry_after)
-        outcome = "deferred" if isinstance(exc, Deferred) else "retryable"
-        with contextlib.suppress(RetryableError):  # if the queue is away, the lease lapses by itself
-            await lease.release(exc.retry_after)
-        return outcome
-    except Exception:  # the only broad handler: the lease lapses and SQS redelivers
-        log.exception("unexpected error; message left for redelivery")
-        return "bug"
-    finally:
-        keepalive.cancel()
-    return "ok"
+    def polled(self, seconds: float, leases: Sequence[Lease]) -> None:
+        """A poll brought these leases, or none."""
+        ...
 
-
-async def _while_held(work: asyncio.Future[None], keepalive: asyncio.Task[None]) -> None:
-    """Wait for the work, and give it up when the lease is lost: whoever has the message now does it.
-
-    Raises:
-        LeaseLost: if the lease ended first.
-    """
-    try:
-        await asyncio.wait({work, keepalive}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        if not work.done():
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
-    if work.cancelled():
-        await keepalive
-    await work
+    def ended(self, lease: Lease) -> None:
+        """A lease is held no more, however it ended."""
+        ...
 
 
 class _Flood:
@@ -91,7 +59,9 @@ class _Flood:
         return f"{bad} of the last {_FLOOD_OF} messages are poison: receiving one at a time until one is not"
 
 
-async def consume(queue: Queue, handle: Handle, *, stop: asyncio.Event, slots: int, health: Health, tally: Callable[[str], None]) -> None:
+async def consume(
+    queue: Queue, handle: Handle, *, stop: asyncio.Event, slots: int, health: Health, tally: Callable[[str], None], watch: Watch | None = None
+) -> None:  # fmt: skip
     """Poll until `stop` is set, then finish what was begun and give back what was not.
 
     Never holds more messages than there are free slots. An outage (of the queue, or of what drops need: as many failures in a
@@ -114,11 +84,14 @@ async def consume(queue: Queue, handle: Handle, *, stop: asyncio.Event, slots: i
             if len(working) >= slots:  # beats go on: a large drop may take longer than a dead loop is given
                 await asyncio.wait(working, timeout=_BEAT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
                 continue
+            polled = time.monotonic()
             leases, trouble = await _receive(queue, 1 if pause else slots - len(working), health)
+            if watch is not None and trouble is None:
+                watch.polled(time.monotonic() - polled, leases)
             if stop.is_set():
                 await asyncio.gather(*(lease.release(0) for lease in leases), return_exceptions=True)
                 return
-            begun = [group.create_task(_work(lease, handle, ended)) for lease in leases]
+            begun = [group.create_task(_work(lease, handle, ended, watch)) for lease in leases]
             for task in begun:
                 working.add(task)
                 task.add_done_callback(working.discard)
@@ -153,10 +126,13 @@ async def _finished(tasks: list[asyncio.Task[None]], health: Health) -> None:
         _, waiting = await asyncio.wait(waiting, timeout=_BEAT_SECONDS)
 
 
-async def _work(lease: Lease, handle: Handle, ended: Callable[[str], None]) -> None:
+async def _work(lease: Lease, handle: Handle, ended: Callable[[str], None], watch: Watch | None) -> None:
     try:
         outcome = await settle(lease, handle)
     except RetryableError as exc:
         log.warning("message could not be settled; it will come again", error=str(exc))
         outcome = "retryable"
+    finally:
+        if watch is not None:
+            watch.ended(lease)
     ended(outcome)

@@ -55,7 +55,7 @@ def _confirm(done: Pass) -> None:
     mine = (table.c.monitor == done.monitor.name, table.c.baseline == done.version, table.c.kind == "drift", table.c.is_open)
     for row in done.connection.execute(select(table.c.number, table.c.opened).where(*mine)):
         if is_confirmed(done.words, row.opened, windows=policy.windows, of=policy.of):
-            done.outbox.add(done.connection, [DriftConfirmed(monitor=done.monitor.name, episode=row.number)])
+            done.outbox.add(done.connection, [DriftConfirmed(monitor=done.monitor.name, episode=row.number)], traceparent=done.trace())
 
 
 def _close(done: Pass, change: Closed) -> None:
@@ -63,7 +63,7 @@ def _close(done: Pass, change: Closed) -> None:
     here = (table.c.monitor == done.monitor.name, table.c.number == change.number)
     done.connection.execute(table.update().where(*here).values(is_open=False, cause=change.cause, closed_at=done.now))
     fact = DriftResolved(monitor=done.monitor.name, episode=change.number, sequence=2, kind=change.kind, cause=change.cause)
-    done.outbox.add(done.connection, [fact])
+    done.outbox.add(done.connection, [fact], traceparent=done.trace())
 
 
 def _open(done: Pass, change: Opened) -> None:
@@ -73,7 +73,7 @@ def _open(done: Pass, change: Opened) -> None:
         reference(done.connection, done.monitor.name, done.version), done.sketches(judged.history), _drops(done, judged.history),
         done.parameters, usual=[table.rows for table in done.sketches(judged.history[:-1])],
     )  # fmt: skip
-    (event_id,) = done.outbox.add(done.connection, [fact])
+    (event_id,) = done.outbox.add(done.connection, [fact], traceparent=done.trace(change.span.opened))
     done.connection.execute(
         store.episode.insert().values(
             monitor=done.monitor.name, number=change.number, kind=change.span.kind, baseline=done.version, opened=change.span.opened,

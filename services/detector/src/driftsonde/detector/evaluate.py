@@ -5,10 +5,10 @@ What it writes depends on the parts that are stored and on their order, never on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, bindparam, select
 
@@ -33,13 +33,26 @@ _UNMARK: Final = store.dirty.delete().where(
 )
 
 
+class _Mark(NamedTuple):
+    """How often a window was marked, and the trace of what marked it last."""
+
+    times: int
+    trace: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """What a transaction decided, for the metrics."""
+    """What a transaction decided, for the metrics.
+
+    Args:
+        first_drops: of each window that had no verdict before, when its first drop came, and the trace that it was judged for.
+        traces: of what was judged, each once.
+    """
 
     verdicts: tuple[str, ...] = ()
     opened: tuple[str, ...] = ()
-    first_drops: tuple[datetime, ...] = ()
+    first_drops: tuple[tuple[datetime, str | None], ...] = ()
+    traces: tuple[str, ...] = ()
 
 
 class Evaluate:
@@ -56,33 +69,35 @@ class Evaluate:
         # First: a part that is committed from here on marks its window once more, and that mark stays.
         marks = self._marks(connection, monitor.name)
         ready = self._ready(connection, monitor, marks) if marks else []
+        traces = {window: mark.trace for window, mark in marks.items()}
         verdicts: list[str] = []
         opened: list[str] = []
-        first_drops: list[datetime] = []
+        first_drops: list[tuple[datetime, str | None]] = []
         for version in sorted({row.baseline for row in ready}):
             mine = [row for row in ready if row.baseline == version]
-            done = self._version(connection, monitor, version, mine)
+            done = self._version(connection, monitor, version, mine, traces)
             verdicts += [judged.verdict.word for judged in done.judged.values()]
-            first_drops += [row.first_drop for row in mine if not row.revision and row.id in done.judged]
+            first_drops += [(row.first_drop, traces[row.id]) for row in mine if not row.revision and row.id in done.judged]
             opened += announce_changes(done)
         self._unmark(connection, monitor.name, marks, {row.id for row in ready})
-        return Evaluated(tuple(verdicts), tuple(opened), tuple(first_drops))
+        judged = dict.fromkeys(trace for row in ready if (trace := traces[row.id]))
+        return Evaluated(tuple(verdicts), tuple(opened), tuple(first_drops), tuple(judged))
 
-    def _marks(self, connection: Connection, monitor: str) -> dict[str, int]:
+    def _marks(self, connection: Connection, monitor: str) -> dict[str, _Mark]:
         """Return the earliest of the dirty windows: a transaction of many would keep ingestion waiting in SQLite."""
         table, windows = store.dirty, store.window
         joined = table.join(windows, and_(table.c.monitor == windows.c.monitor, table.c.window == windows.c.id), isouter=True)
-        wanted = select(table.c.window, table.c.marks).select_from(joined).where(table.c.monitor == monitor)
+        wanted = select(table.c.window, table.c.marks, table.c.trace).select_from(joined).where(table.c.monitor == monitor)
         # Those that cannot be judged yet are the latest of all: they are never in the way of others.
-        return {row.window: row.marks for row in connection.execute(wanted.order_by(windows.c.position).limit(_MOST))}
+        return {row.window: _Mark(row.marks, row.trace) for row in connection.execute(wanted.order_by(windows.c.position).limit(_MOST))}
 
-    def _unmark(self, connection: Connection, monitor: str, marks: dict[str, int], judged: Collection[str]) -> None:
+    def _unmark(self, connection: Connection, monitor: str, marks: dict[str, _Mark], judged: Collection[str]) -> None:
         """Forget the marks that were seen. A window without a version was emptied before: there is nothing to judge in it."""
         windows = store.window
         empty = select(windows.c.id).where(windows.c.monitor == monitor, windows.c.baseline.is_(None), windows.c.id.in_(list(marks)))
         done = {*judged, *connection.scalars(empty)} & marks.keys()
         if done:
-            seen = [{"of": monitor, "its_window": window_id, "seen": marks[window_id]} for window_id in sorted(done)]
+            seen = [{"of": monitor, "its_window": window_id, "seen": marks[window_id].times} for window_id in sorted(done)]
             connection.execute(_UNMARK, seen)
 
     def _ready(self, connection: Connection, monitor: Monitor, marks: Collection[str]) -> list[Row[Any]]:
@@ -110,7 +125,9 @@ class Evaluate:
             return seen.watermark, now
         return seen.watermark, seen.last_drop
 
-    def _version(self, connection: Connection, monitor: Monitor, version: int, ready: Sequence[Row[Any]]) -> Pass:
+    def _version(
+        self, connection: Connection, monitor: Monitor, version: int, ready: Sequence[Row[Any]], traces: Mapping[str, str | None]
+    ) -> Pass:
         if (monitor.name, version) not in self._known:
             baseline = load(connection, monitor.name, version)
             self._known[monitor.name, version] = baseline, Judge(baseline.columns, parameters_of(monitor.policy))
@@ -124,7 +141,7 @@ class Evaluate:
         windows = [*before, *(row for row in after if row.verdict is not None or row.id in dirty)]
         done = Pass(
             connection, monitor, version, *self._known[monitor.name, version], self._outbox, self._clock.now(),
-            hold=lambda window_id: self._windows.hold(connection, monitor.name, window_id, alone=True),
+            hold=lambda window_id: self._windows.hold(connection, monitor.name, window_id, alone=True), traces=traces,
         )  # fmt: skip
         done.judge(windows, dirty, clear=clear)
         return done

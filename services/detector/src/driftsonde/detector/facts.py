@@ -89,7 +89,13 @@ def window_detail(verdict: Verdict) -> dict[str, Any]:
         shown = max(column.checks, key=lambda check: (check.drift, check.score / check.critical), default=None)
         entry: dict[str, Any] = {"status": column.status}
         if shown is not None:
-            entry |= {"check": shown.name, "score": round(shown.score, 6), "critical": round(shown.critical, 6), "lookback": shown.lookback}
+            entry |= {
+                "check": shown.name,
+                "score": round(shown.score, 6),
+                "critical": round(shown.critical, 6),
+                "lookback": shown.lookback,
+                "n": shown.n,
+            }
             entry["p_unchanged"] = min((check.p_unchanged for check in column.checks if check.name in ("ks", "tv")), default=1.0)
         columns[column.name] = entry
     return {

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from driftsonde.core import tracing
 from driftsonde.core.config import Monitor, TimeWindow
 from driftsonde.core.drops import Drop
 from driftsonde.core.errors import GoneError, RetryableError, UnreadableObject
@@ -84,14 +86,23 @@ class Ingest:
 
     async def _take(self, monitor: Monitor, drop: Drop, current: int, versions: Mapping[str, int]) -> str:
         try:
+            began = time.monotonic()
             info, first = await self._objects.open(drop.bucket, drop.key, version=drop.version, etag=drop.etag)
+            opened = time.monotonic() - began
             async with self._large if info.size >= _LARGE else contextlib.nullcontext():
-                with self._metrics.stage.labels("read").time():
-                    measured = await self._measure(monitor, drop, info, first, current, versions)
+                began = time.monotonic()
+                measured = await self._measure(monitor, drop, info, first, current, versions)
+                counted = time.monotonic() - began - measured.waited
+            self._metrics.stage.labels("read").observe(opened + measured.waited, tracing.exemplar())
+            self._metrics.stage.labels("sketch").observe(max(0.0, counted), tracing.exemplar())
         except GoneError as exc:
             return await self._database.run(self._ledger.note_gone, monitor, drop, exc.reason)
-        with self._metrics.stage.labels("commit").time():
-            committed = await self._committer.run(self._ledger.commit, monitor, drop, measured)
+        began = time.monotonic()
+        with tracing.span("commit"):
+            try:
+                committed = await self._committer.run(self._ledger.commit, monitor, drop, measured)
+            finally:
+                self._metrics.stage.labels("commit").observe(time.monotonic() - began, tracing.exemplar())
         if info.size >= FROM_BYTES:
             await self._database.run(forget, monitor.name, drop)
         self._count(info, measured, committed)
@@ -123,7 +134,7 @@ class Ingest:
                 checkpoint,
             )  # fmt: skip
             kept = {window: sketch for window, sketch in measured.windows.items() if versions.get(window, current) == version}
-            total = measured.only(kept) if total is None else total.plus(kept, version)
+            total = measured.only(kept) if total is None else total.plus(kept, version).after(measured.waited)
         assert total is not None
         return total
 

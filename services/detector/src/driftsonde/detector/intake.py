@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import structlog
 
+from driftsonde.core import tracing
 from driftsonde.core.config import Monitor
 from driftsonde.core.drops import Drop, as_message, parse_notification
 from driftsonde.core.errors import UnreadableObject
@@ -74,7 +75,7 @@ class Intake:
             notification = parse_notification(lease.body)
             if notification.test_event:
                 self._metrics.count("test_event")
-            rejected = [(drop, exc) for drop in notification.drops if (exc := await self._drop(drop, lease.deliveries)) is not None]
+            rejected = [(drop, exc) for drop in notification.drops if (exc := await self._traced(drop, lease)) is not None]
             # Last: a message that is released because something is away would leave them again and again.
             for bad in notification.bad:
                 await self._dead_letter(bad.record, bad.reason, bad.detail)
@@ -84,6 +85,11 @@ class Intake:
             for drop, exc in rejected:
                 await self._dead_letter(as_message(drop), exc.reason, str(exc))
                 self._metrics.count(exc.reason)
+
+    async def _traced(self, drop: Drop, lease: Lease) -> UnreadableObject | None:
+        """Take a drop as a part of its message's trace, or as the beginning of its own: S3's events have none."""
+        with tracing.span("drop", lease.traceparent, kind=drop.kind):
+            return await self._drop(drop, lease.deliveries)
 
     async def _drop(self, drop: Drop, deliveries: int) -> UnreadableObject | None:
         if drop.kind == "other":

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from driftsonde.core import tracing
 from driftsonde.core.config import Config, Monitor
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.lifecycle import Health, wait_or_stop
@@ -13,7 +14,7 @@ from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Clock
 from driftsonde.core.store.engine import Database
 from driftsonde.detector import store
-from driftsonde.detector.evaluate import Evaluate
+from driftsonde.detector.evaluate import Evaluate, Evaluated
 from driftsonde.detector.judging import DamagedPart
 from driftsonde.detector.ledger import Ledger
 from driftsonde.detector.metrics import DetectorMetrics
@@ -77,13 +78,19 @@ class Judge:
             log.warning("cannot judge now", monitor=monitor.name, error=str(exc))
 
     async def _one(self, monitor: Monitor) -> None:
-        with self._metrics.stage.labels("evaluate").time():
+        began, done = time.monotonic(), Evaluated()
+        try:
             done = await self._database.run(self._evaluate, monitor)
+        finally:
+            took = time.monotonic() - began
+            self._metrics.stage.labels("evaluate").observe(took, tracing.exemplar(done.traces[-1]) if done.traces else None)
+        for judged in done.traces:
+            tracing.record("evaluate", judged, took, monitor=monitor.name)
         for word in done.verdicts:
             self._metrics.verdicts.labels(word).inc()
         for kind in done.opened:
             self._metrics.episodes.labels(kind).inc()
             log.info("episode opened", monitor=monitor.name, kind=kind)
         now = self._clock.now()
-        for first in done.first_drops:
-            self._metrics.latency.observe(max(0.0, (now - first).total_seconds()))
+        for first, trace in done.first_drops:
+            self._metrics.latency.observe(max(0.0, (now - first).total_seconds()), tracing.exemplar(trace) if trace else None)

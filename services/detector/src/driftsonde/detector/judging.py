@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import takewhile
@@ -62,11 +62,12 @@ class Pass:
 
     def __init__(
         self, connection: Connection, monitor: Monitor, version: int, baseline: FrozenBaseline, judge: Judge, outbox: Outbox, now: datetime, *,
-        hold: Callable[[str], None],
+        hold: Callable[[str], None], traces: Mapping[str, str | None] | None = None,
     ) -> None:  # fmt: skip
         self.connection, self.monitor, self.version, self.baseline = connection, monitor, version, baseline
         self.outbox, self.now, self._hold = outbox, now, hold
         self.parameters, self._judge = judge.parameters, judge
+        self._traces = traces or {}
         self.words: list[Judged] = []
         self.judged: dict[str, JudgedWindow] = {}
         self._order: list[Judged] = []
@@ -110,6 +111,11 @@ class Pass:
             window = WindowRef(id=row.id, rows=row.rows, start=row.start, end=row.end, revision=row.revision)
             self.judged[window_id] = JudgedWindow(self._judge.window(self.sketches(history)), window, history)
         return self.judged[window_id]
+
+    def trace(self, window_id: str | None = None) -> str | None:
+        """Return the trace that what is said of a window belongs to: of what changed it, or else of the latest change of all."""
+        own = self._traces.get(window_id) if window_id is not None else None
+        return own or next((trace for name in reversed(self._ids) if (trace := self._traces.get(name))), None)
 
     def _append(self, window_id: str, word: str) -> None:
         self._order.append(Judged(window_id, word))
@@ -167,7 +173,7 @@ class Pass:
         self.judged[row.id] = JudgedWindow(verdict, window, history)
         if revision != row.revision and row.verdict not in (None, verdict.word):
             fact = VerdictRevised(monitor=self.monitor.name, window=window, before=row.verdict, after=verdict.word)
-            self.outbox.add(self.connection, [fact])
+            self.outbox.add(self.connection, [fact], traceparent=self.trace(row.id))
         return self.judged[row.id]
 
     def _write(self, row: Row[Any], verdict: Verdict, rows: int) -> int:

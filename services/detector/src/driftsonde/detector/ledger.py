@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, or_, select
 
+from driftsonde.core import tracing
 from driftsonde.core.config import Monitor, RowsWindow, TimeWindow
 from driftsonde.core.drops import Drop, compare_sequencers
 from driftsonde.core.errors import UnreadableObject
@@ -188,6 +189,7 @@ class Ledger:
             "monitor": monitor, "bucket": drop.bucket, "key": drop.key, "version": drop.version, "etag": drop.etag,
             "sequencer": drop.sequencer, "event_time": drop.event_time, "first_seen": first_seen, "size": drop.size, "rows": rows,
             "outcome": outcome, "windows": json.dumps(sorted(windows)), "tombstone": tombstone, "updated_at": self._clock.now(),
+            "trace": tracing.current(),
         }  # fmt: skip
         key = ("monitor", "bucket", "key")
         self._database.put(connection, store.object_, values, key=key, update=[name for name in values if name not in key])

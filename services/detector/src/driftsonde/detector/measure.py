@@ -44,6 +44,7 @@ class Measured:
         latest: latest event time seen, capped at now; None where windows are not by time.
         invalid_time: rows whose time could not be used.
         verified: whether the bytes were compared with a checksum.
+        waited: seconds in which nothing was counted, for bytes were waited for.
     """
 
     windows: Mapping[str, TableSketch]
@@ -53,6 +54,7 @@ class Measured:
     invalid_time: int = 0
     versions: Mapping[str, int] = field(default_factory=dict)
     verified: bool = True
+    waited: float = 0.0
 
     def version_of(self, window: str) -> int:
         """Return the baseline version that a window's sketch is over."""
@@ -65,6 +67,10 @@ class Measured:
     def plus(self, windows: Mapping[str, TableSketch], version: int) -> Measured:
         """Add windows that were counted over another baseline version."""
         return replace(self, windows={**self.windows, **windows}, versions={**self.versions, **dict.fromkeys(windows, version)})
+
+    def after(self, waited: float) -> Measured:
+        """Add what was waited for bytes of another count of the same drop."""
+        return replace(self, waited=self.waited + waited)
 
 
 def whole_window(monitor: Monitor, drop: Drop) -> str:
@@ -93,7 +99,7 @@ async def measure(
     else:
         sketch = await asyncio.to_thread(count_object, baseline, source, form=monitor.format, limits=limits, checkpoint=checkpoint)
         measured = Measured({whole_window(monitor, drop): sketch}, version, sketch.rows)
-    measured = replace(measured, verified=source.verified)
+    measured = replace(measured, verified=source.verified, waited=source.waited)
     bad = sum(sketch.bad_rows for sketch in measured.windows.values())
     total = measured.rows + measured.invalid_time + bad
     if bad and bad / total > monitor.policy.bad_rows:

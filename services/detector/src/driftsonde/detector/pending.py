@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, Row, and_, func, or_, select
 
+from driftsonde.core import tracing
 from driftsonde.core.config import Config, Monitor
 from driftsonde.core.drops import Drop, as_message
 from driftsonde.core.errors import RetryableError, UnreadableObject
@@ -41,6 +42,7 @@ _GIVE_WAY_SECONDS = 1.0
 class _Claimed(NamedTuple):
     drop: Drop
     deaths: int
+    trace: str | None = None
 
 
 class Pending:
@@ -97,12 +99,13 @@ class Pending:
         keep = asyncio.create_task(self._keep(claimed, health))
         failed: list[Drop] = [one.drop for one in claimed]
 
-        async def one(drop: Drop, deaths: int) -> None:
+        async def one(drop: Drop, deaths: int, trace: str | None) -> None:
             async with self._gate:
                 await self._messages_first()
                 if self._stop.is_set():
                     return
-                outcome = await self._one(monitor, drop, deaths)
+                with tracing.span("pending drop", trace, monitor=monitor.name):
+                    outcome = await self._one(monitor, drop, deaths)
             if outcome is not None:
                 self._metrics.count(outcome)
                 failed.remove(drop)
@@ -150,13 +153,13 @@ class Pending:
             select(drops, func.coalesce(tried.c.count, 0).label("deaths")).select_from(drops.outerjoin(tried, same))
             .where(drops.c.outcome.in_(PENDING), drops.c.monitor == monitor, free).order_by(drops.c.event_time).limit(_BATCH)
         ).all()  # fmt: skip
-        claimed = [_Claimed(_drop(row), row.deaths) for row in rows]
-        for drop, deaths in claimed:
+        claimed = [_Claimed(_drop(row), row.deaths, row.trace) for row in rows]
+        for drop, deaths, _ in claimed:
             self._ingest.attempts.begin(connection, drop, deaths or 1)
         return claimed
 
     def _renew(self, connection: Connection, claimed: Sequence[_Claimed]) -> None:
-        for drop, _ in claimed:
+        for drop, *_ in claimed:
             self._ingest.attempts.renew(connection, drop)
 
     def _settle(self, connection: Connection, claimed: Sequence[Drop], failed: Sequence[Drop], delay: timedelta) -> None:

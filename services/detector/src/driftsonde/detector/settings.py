@@ -33,6 +33,9 @@ class DetectorSettings(ServiceSettings):
     keep_windows: Duration = Field(
         timedelta(days=400), description="Windows, their sketches, and what is known of their objects; at least 45d, and keep_parts."
     )
+    metrics_features: int = Field(
+        10, ge=0, le=100, description="Columns of each monitor with series of their own, beside those that drifted; 2,000 in all."
+    )
     poll_seconds: int = Field(10, ge=0, le=20, description="Long poll; a stop waits for it to end.")
     console: bool = Field(True, description="Serve read-only pages for people at /; they ask for no password, as little as the read API.")
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     select,
 )
 
+from driftsonde.core import tracing
 from driftsonde.core.store.engine import Database, UtcDateTime
 from driftsonde.core.store.outbox import inbox_table, outbox_table
 
@@ -55,7 +56,9 @@ object_: Final = Table(
     Column("windows", Text, nullable=False, default="[]"),
     Column("tombstone", Boolean, nullable=False, default=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("trace", String(55)),  # the traceparent of its latest event: what is read later, in another process, goes on from it
     Index("object_outcome", "outcome", "monitor"),
+    Index("object_event", "monitor", "event_time"),
 )  # fmt: skip
 
 part: Final = Table(
@@ -98,6 +101,7 @@ dirty: Final = Table(
     Column("window", String(1300), primary_key=True),
     Column("since", UtcDateTime, nullable=False),
     Column("marks", Integer, nullable=False),  # who judges a window unmarks what it saw, not what came meanwhile
+    Column("trace", String(55)),  # the traceparent of what marked it last
 )  # fmt: skip
 
 baseline: Final = Table(
@@ -191,8 +195,8 @@ def window_row(connection: Connection, monitor: str, window_id: str) -> Row[Any]
 def mark_dirty(database: Database, connection: Connection, monitor: str, windows: Iterable[str], now: datetime) -> None:
     """Ask for windows to be judged again. In order of name: two that mark the same windows must not wait for each other."""
     for window_id in sorted(windows):
-        values = {"monitor": monitor, "window": window_id, "since": now, "marks": 1}
-        database.put(connection, dirty, values, key=("monitor", "window"), change=_ONE_MORE)
+        values = {"monitor": monitor, "window": window_id, "since": now, "marks": 1, "trace": tracing.current()}
+        database.put(connection, dirty, values, key=("monitor", "window"), update=("trace",), change=_ONE_MORE)
 
 
 def dirty_monitors(connection: Connection) -> set[str]:

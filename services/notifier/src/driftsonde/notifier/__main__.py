@@ -7,12 +7,20 @@ from collections.abc import Sequence
 
 from driftsonde.core.service import service_main
 from driftsonde.notifier.app import app
+from driftsonde.notifier.schema import MIGRATIONS
 from driftsonde.notifier.settings import NotifierSettings
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the notifier and return its exit code."""
-    return service_main("notifier", "Tell people about drift over Slack, PagerDuty, e-mail, SNS and webhooks.", NotifierSettings, app, argv)
+    return service_main(
+        "notifier",
+        "Tell people about drift over Slack, PagerDuty, e-mail, SNS and webhooks.",
+        NotifierSettings,
+        app,
+        argv,
+        migrations=MIGRATIONS,
+    )
 
 
 def main() -> None:

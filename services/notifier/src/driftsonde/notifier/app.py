@@ -8,12 +8,13 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import Final
 
-from driftsonde.core.bus import NatsBus, connect_bus
+from driftsonde.core.bus import RunningBus, connect_bus
 from driftsonde.core.config import Config
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.events import Event
 from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, every, health_routes, serve_http
 from driftsonde.core.log import get_logger
+from driftsonde.core.metrics import keep_showing
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
 from driftsonde.notifier import api
@@ -47,7 +48,7 @@ async def app(settings: NotifierSettings, config: Config, stop: asyncio.Event) -
         bus = connect_bus(settings.bus_url.get_secret_value(), health=health)
         relay = Relay(
             outbox, bus, clock, health, current=no_current, republish_every=settings.republish_every,
-            published=metrics.published, depth=metrics.outbox, age=metrics.outbox_age,
+            metrics=metrics.outbox,
         )  # fmt: skip
         queues = {
             link.name: ChannelQueue(link, store, database, clock, health, metrics, announced=relay.wake) for link in links
@@ -62,6 +63,11 @@ async def app(settings: NotifierSettings, config: Config, stop: asyncio.Event) -
             except RetryableError as exc:
                 log.warning("cannot tidy up", error=str(exc))
 
+        async def show() -> None:
+            metrics.service.show_health(health)
+            await relay.show()
+            metrics.service.read_at.set(clock.now().timestamp())
+
         def queued(channels: Collection[str]) -> None:
             for name in channels:
                 queues[name].wake()
@@ -75,11 +81,12 @@ async def app(settings: NotifierSettings, config: Config, stop: asyncio.Event) -
             group.create_task(_consume(bus, relay, health, stop))
             group.create_task(every(_TIDY_EVERY.total_seconds(), tidy, stop))
             group.create_task(every(EVERY_SECONDS, rounds, stop))
+            group.create_task(keep_showing(show, stop))
             for queue in queues.values():
                 group.create_task(queue.run(stop))
 
 
-async def _consume(bus: NatsBus, relay: Relay, health: Health, stop: asyncio.Event) -> None:
+async def _consume(bus: RunningBus, relay: Relay, health: Health, stop: asyncio.Event) -> None:
     """Run what needs the bus; a bus that is away is waited for, and messages go out meanwhile."""
     async with AsyncExitStack() as stack:
         if not await enter_or_stop(stack, bus.running(), stop):

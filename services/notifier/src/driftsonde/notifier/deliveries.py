@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from driftsonde.core import tracing
 from driftsonde.core.config import QuietHours
 from driftsonde.core.errors import PoisonError, RetryableError
 from driftsonde.core.events import parse_event
@@ -102,7 +105,8 @@ class ChannelQueue:
         severities = passing(self.link.quiet, self._clock.now())
         claim = await self._database.run(self._store.claim, name, self.link.pace, severities)
         if isinstance(claim, Claim):
-            await self._settle(claim, await self._try(claim))
+            with tracing.span("deliver", _trace_of(claim.body), channel=name):
+                await self._settle(claim, await self._try(claim))
         count, oldest, held = await self._database.look(self._store.waiting, name, severities)
         self._metrics.pending.labels(name).set(count)
         self._metrics.held.labels(name).set(held)
@@ -115,10 +119,10 @@ class ChannelQueue:
         if claim.attempts > 1 and self._clock.now() - claim.created_at >= GIVE_UP:
             return None
         thread = await self._database.look(self._store.thread, claim, self.link.address)
+        began = time.monotonic()
         try:
-            with self._metrics.send_time.labels(claim.channel).time():
-                async with asyncio.timeout(SEND_SECONDS):
-                    return await self.link.channel.send(parse_event(claim.body.encode()), Occasion(claim.reminder, thread))
+            async with asyncio.timeout(SEND_SECONDS):
+                return await self.link.channel.send(parse_event(claim.body.encode()), Occasion(claim.reminder, thread))
         except TimeoutError:
             return Delivery("retry", "timeout")
         except PoisonError as exc:
@@ -126,8 +130,10 @@ class ChannelQueue:
         except Exception as exc:  # the only broad handler: a bug in one message must not stop the channel's queue
             # No traceback and no text: both may hold the channel's secret address.
             log.error("unexpected error in a channel", channel=claim.channel, error=type(exc).__name__)
-            self._metrics.tries.labels("error").inc()
+            self._metrics.tries.labels(claim.channel, "error").inc()
             return Delivery("retry", f"unexpected {type(exc).__name__}")
+        finally:
+            self._metrics.send_time.labels(claim.channel).observe(time.monotonic() - began, tracing.exemplar())
 
     async def _settle(self, claim: Claim, result: Delivery | None) -> None:
         """Store how a try ended, for as long as it takes: what was sent and not marked is sent again."""
@@ -140,7 +146,7 @@ class ChannelQueue:
                 log.warning("sent but not yet marked", channel=claim.channel, event_id=claim.event_id, error=str(exc))
                 await asyncio.sleep(exc.retry_after)
         outcome = result.outcome if result else "expired"
-        self._metrics.tries.labels(outcome).inc()
+        self._metrics.tries.labels(claim.channel, outcome).inc()
         level = log.warning if outcome in ("retry", "expired") else log.info
         level("delivery tried", channel=claim.channel, event_id=claim.event_id, outcome=outcome,
               attempts=claim.attempts, detail=result.detail if result else "")  # fmt: skip
@@ -174,3 +180,11 @@ class ChannelQueue:
         await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for waiter in waiters:
             waiter.cancel()
+
+
+def _trace_of(body: str) -> str | None:
+    """Return the traceparent of a stored event; what else is wrong with it `_try` will say."""
+    try:
+        return tracing.valid(json.loads(body).get("traceparent"))
+    except (ValueError, AttributeError, RecursionError):
+        return None

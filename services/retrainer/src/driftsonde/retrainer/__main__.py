@@ -6,13 +6,15 @@ import sys
 from collections.abc import Sequence
 
 from driftsonde.core.service import service_main
-from driftsonde.retrainer.app import app
+from driftsonde.retrainer.app import MIGRATIONS, app
 from driftsonde.retrainer.settings import RetrainerSettings
 
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run the retrainer and return its exit code."""
-    return service_main("retrainer", "Turn drift events into gated training and batch transform jobs.", RetrainerSettings, app, argv)
+    return service_main(
+        "retrainer", "Turn drift events into gated training and batch transform jobs.", RetrainerSettings, app, argv, migrations=MIGRATIONS
+    )
 
 
 def main() -> None:

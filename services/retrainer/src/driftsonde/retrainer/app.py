@@ -10,11 +10,13 @@ from pathlib import Path
 from driftsonde.core.aws.objects import S3Objects
 from driftsonde.core.aws.queue import SqsQueue
 from driftsonde.core.aws.session import aws_client
+from driftsonde.core.aws.watch import ASK_EVERY, QueueWatch
 from driftsonde.core.bus import connect_bus
 from driftsonde.core.config import Config, StateMachineRun
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.lifecycle import Health, SystemClock, enter_or_stop, every, health_routes, serve_http
 from driftsonde.core.log import get_logger
+from driftsonde.core.metrics import keep_showing
 from driftsonde.core.ports import Executions
 from driftsonde.core.store.engine import Database
 from driftsonde.core.store.outbox import Outbox, Relay
@@ -23,6 +25,7 @@ from driftsonde.retrainer.approvals import Approvals, Links
 from driftsonde.retrainer.approvals import routes as approval_routes
 from driftsonde.retrainer.deploy.http import routes as rollback_routes
 from driftsonde.retrainer.executions import PipelineExecutions, StateMachineExecutions
+from driftsonde.retrainer.gauges import Gauges
 from driftsonde.retrainer.handlers import TYPES, Handlers
 from driftsonde.retrainer.jobstates import listen
 from driftsonde.retrainer.metrics import RetrainerMetrics
@@ -35,11 +38,12 @@ log = get_logger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _TIDY_SECONDS = 3600.0
+_JOB_STATES = "job_states"
 
 
 async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) -> None:
     """Run until `stop` is set, then drain."""
-    clock, health, metrics = SystemClock(), Health(), RetrainerMetrics()
+    clock, health, metrics = SystemClock(), Health(), RetrainerMetrics(config.budget.currency)
     database = Database(settings.database_url.get_secret_value(), replicas=settings.replicas)
     await asyncio.to_thread(database.migrate, MIGRATIONS)
     uuid = await database.run(store.store_uuid, database)
@@ -73,17 +77,28 @@ async def app(settings: RetrainerSettings, config: Config, stop: asyncio.Event) 
         bus.subscribe("retrainer", TYPES, Handlers(database, outbox, clock, changed.set).handle)
         relay = Relay(
             outbox, bus, clock, health, current=store.open_plan_events, republish_every=settings.republish_every,
-            published=metrics.published, depth=metrics.outbox, age=metrics.outbox_age,
+            metrics=metrics.outbox,
         )  # fmt: skip
-        if not await enter_or_stop(stack, bus.running(), stop):
-            return
+        gauges, watch = Gauges(database, config, metrics, clock), QueueWatch(clock, {_JOB_STATES: False} if settings.job_states_url else {})
+
+        async def show() -> None:
+            metrics.service.show_health(health)
+            metrics.queue.show(watch.by_state())
+            await relay.show()
+            await gauges.refresh()
+
         async with asyncio.TaskGroup() as group:
+            group.create_task(keep_showing(show, stop))  # also while the bus is away
+            if not await enter_or_stop(stack, bus.running(), stop):
+                return
             group.create_task(watcher.run(stop, changed, health, settings.poll_jobs_seconds, relay.wake))
             group.create_task(relay.run(stop))
             group.create_task(every(_TIDY_SECONDS, lambda: _tidy(database, outbox), stop))
             if settings.job_states_url:
                 sqs = await stack.enter_async_context(aws_client("sqs", read_timeout=settings.poll_seconds + 20))
-                group.create_task(listen(SqsQueue(sqs, settings.job_states_url, wait=settings.poll_seconds), stop, health, changed.set))
+                states = SqsQueue(sqs, settings.job_states_url, wait=settings.poll_seconds)
+                group.create_task(listen(states, stop, health, changed.set))
+                group.create_task(every(ASK_EVERY, lambda: watch.ask({_JOB_STATES: states}), stop))
             health.started()
             log.info("ready", monitors=[monitor.name for monitor in config.monitors if monitor.retrain])
             await stop.wait()

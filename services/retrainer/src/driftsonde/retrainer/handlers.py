@@ -45,7 +45,8 @@ class Handlers:
             case DataUntrusted(episode=int(episode)):
                 mine = {"monitor": event.subject, "episode": episode}
                 connection.execute(self._database.upsert(store.untrusted, mine, key=("monitor", "episode")))
-                note_decision(self._database, self._outbox, connection, of_untrusted(event.data), self._clock.now())
+                decided = of_untrusted(event.data)
+                note_decision(self._database, self._outbox, connection, decided, self._clock.now(), event.traceparent)
                 return "untrusted"
             case DriftConfirmed(episode=int(episode)):
                 mine = {"monitor": event.subject, "episode": episode}

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, and_, select
 
+from driftsonde.core import tracing
 from driftsonde.core.config import Config, Monitor, PipelineRun, Recipe
 from driftsonde.core.events import (
     ApprovalRequested,
@@ -29,6 +30,7 @@ from driftsonde.retrainer import store
 from driftsonde.retrainer.decision import answer_of, record, why
 from driftsonde.retrainer.metrics import RetrainerMetrics
 from driftsonde.retrainer.planner import EXPLANATIONS, LATER, Decision, Proceed, Reason, Refuse, Wait, decide
+from driftsonde.retrainer.requests import identity_tags
 from driftsonde.retrainer.situation import Known, look
 
 KIND = {"prepare": "processing", "train": "training", "evaluate": "processing", "transform": "transform"}
@@ -70,6 +72,7 @@ class Plans:
     ) -> None:  # fmt: skip
         self._database, self._outbox, self._config, self._clock, self._metrics = database, outbox, config, clock, metrics
         self._deployment, self._uuid, self._link = deployment, uuid, link
+        self.budget = config.budget
 
     def view(self, row: Row[Any]) -> PlanView | None:
         """Return a plan as the steps need it; None when its monitor or recipe is no longer configured."""
@@ -79,6 +82,13 @@ class Plans:
         if monitor is None or recipe is None or not isinstance(drift, DriftDetected):
             return None
         return PlanView(row, monitor, recipe, drift, self._config.bucket_owners)
+
+    def tags(self, plan: PlanView, step: str, attempt: int, request: Mapping[str, Any]) -> list[dict[str, str]]:
+        """Return the tags of what a step creates; of the stored plan and nothing else, so that a repeat has the same."""
+        trace = trace_of(plan.row.event)
+        return identity_tags(
+            self.identity(plan, step, attempt), request, {**plan.recipe.tags, **({"driftsonde:trace": trace} if trace else {})}
+        )
 
     def identity(self, plan: PlanView, step: str, attempt: int) -> tuple[object, ...]:
         """Return what makes a job one of its kind; its name is derived from it and its tag holds it."""
@@ -131,7 +141,7 @@ class Plans:
             importances=known.importances, cost=known.cost, revision=before.revision + 1 if before else 1,
             executes=self._first_state(self._config.monitor(row.monitor)) == "executing",
         )  # fmt: skip
-        note_decision(self._database, self._outbox, connection, fact, self._clock.now())
+        note_decision(self._database, self._outbox, connection, fact, self._clock.now(), trace_of(row.event))
         self._metrics.decisions.labels(answer).inc()
 
     def _ask(self, connection: Connection, row: Row[Any], until: datetime, known: Known) -> None:
@@ -197,7 +207,7 @@ class Plans:
     def say(self, connection: Connection, row: Row[Any], fact: MakeFact, sequence: int, **fields: Any) -> None:
         """Announce a fact of a plan; it becomes the one that is published again while the plan is open."""
         said = fact(monitor=row.monitor, episode=row.episode, sequence=sequence, plan=row.id, **fields)
-        (event_id,) = self._outbox.add(connection, [said])
+        (event_id,) = self._outbox.add(connection, [said], traceparent=trace_of(row.event))
         connection.execute(store.plan.update().where(store.plan.c.id == row.id).values(event_id=event_id, sequence=sequence))
 
     def add_job(self, connection: Connection, row: Row[Any], step: str) -> None:
@@ -236,7 +246,9 @@ class Plans:
         self._metrics.plans.labels("promoted").inc()
 
 
-def note_decision(database: Database, outbox: Outbox, connection: Connection, fact: DecisionRecorded, now: datetime) -> None:
+def note_decision(
+    database: Database, outbox: Outbox, connection: Connection, fact: DecisionRecorded, now: datetime, traceparent: str | None
+) -> None:
     """Store a decision record and announce it."""
     values = {
         "monitor": fact.monitor, "episode": fact.episode, "revision": fact.sequence, "answer": fact.answer, "reason": fact.reason,
@@ -244,7 +256,7 @@ def note_decision(database: Database, outbox: Outbox, connection: Connection, fa
     }  # fmt: skip
     changed = ("revision", "answer", "reason", "body", "at")
     connection.execute(database.upsert(store.decision, values, key=("monitor", "episode"), update=changed))
-    outbox.add(connection, [fact])
+    outbox.add(connection, [fact], traceparent=traceparent)
 
 
 def succeeded(connection: Connection, plan_id: str, step: str) -> tuple[int, dict[str, Any]]:
@@ -265,3 +277,8 @@ def succeeded(connection: Connection, plan_id: str, step: str) -> tuple[int, dic
 def parse_id(event: str) -> str:
     """Return the id of a stored event."""
     return str(json.loads(event)["id"])
+
+
+def trace_of(event: str) -> str | None:
+    """Return the traceparent of a stored event. What a plan does belongs to it, however much later and in whatever process."""
+    return tracing.valid(json.loads(event).get("traceparent"))

@@ -40,7 +40,7 @@ class Promoter:
         prepared, _ = await self._database.look(succeeded, row.id, "prepare")
         attempt, scores = await self._database.look(succeeded, row.id, "evaluate")
         request = requests.create_model(recipe, name, image, trained["artifact"])
-        request["Tags"] = requests.identity_tags(self._plans.identity(plan, "model", 1), request, recipe.tags)
+        request["Tags"] = self._plans.tags(plan, "model", 1, request)
         await self._jobs.create("model", request)
         lineage = {
             "monitor": row.monitor, "episode": str(row.episode), "drift-event": parse_id(row.event),

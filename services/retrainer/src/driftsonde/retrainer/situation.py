@@ -55,7 +55,7 @@ def look(connection: Connection, config: Config, row: Row[Any], now: datetime) -
         last_training=store.last_training(connection, row.monitor),
         trainings=store.trainings_since(connection, now - store.DAY, row.monitor),
         all_trainings=store.trainings_since(connection, now - store.DAY),
-        spent=_spent(connection, config, now) if config.budget.spend_per_month is not None else 0.0,
+        spent=spent(connection, config, now) if config.budget.spend_per_month is not None else 0.0,
         expected=cost.amount if cost else None,
         approval=approval,
         approval_until=until,
@@ -97,7 +97,7 @@ def _past(connection: Connection, monitor: str, recipe: Recipe) -> dict[str, Seq
     return found
 
 
-def _spent(connection: Connection, config: Config, now: datetime) -> float:
+def spent(connection: Connection, config: Config, now: datetime) -> float:
     """Return what the jobs of the last 30 days cost, and what the plans that are at work may cost yet; jobs whose recipe is gone cost 0."""
     joined = store.job.join(store.plan, store.job.c.plan == store.plan.c.id)
     columns = (
@@ -108,15 +108,15 @@ def _spent(connection: Connection, config: Config, now: datetime) -> float:
         store.job.c.seconds,
         store.job.c.state.label("job"),
     )
-    spent: dict[tuple[str, str], float] = {}  # by plan, and its monitor while it is at work
+    total: dict[tuple[str, str], float] = {}  # by plan, and its monitor while it is at work
     for job in connection.execute(select(*columns).select_from(joined).where(store.job.c.created_at > now - _MONTH)):
         recipe = _recipe(config, job.monitor)
         if recipe is not None:
             # Of a job that runs nobody knows yet how long it takes: its limit counts.
             running = costs.limit(recipe, job.step) if job.job in ("wanted", "created") else 0.0
             key = job.plan, job.monitor if job.state in store.ACTIVE else ""
-            spent[key] = spent.get(key, 0.0) + costs.cost(recipe, job.step, job.seconds or running, config.budget)
-    return sum(max(amount, _expected(connection, config, monitor)) for (_, monitor), amount in spent.items())
+            total[key] = total.get(key, 0.0) + costs.cost(recipe, job.step, job.seconds or running, config.budget)
+    return sum(max(amount, _expected(connection, config, monitor)) for (_, monitor), amount in total.items())
 
 
 def _expected(connection: Connection, config: Config, monitor: str) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from driftsonde.core import tracing
 from driftsonde.core.errors import ConfigError, GoneError, QuotaReached, RetryableError, Throttled
 from driftsonde.core.events import (
     BatchFinished,
@@ -28,7 +29,7 @@ from driftsonde.core.log import get_logger
 from driftsonde.core.names import split_s3
 from driftsonde.core.ports import Clock, Endpoints, Executions, JobStatus, ObjectStore, TrainingJobs
 from driftsonde.core.store.engine import Database
-from driftsonde.retrainer import requests, store
+from driftsonde.retrainer import costs, requests, store
 from driftsonde.retrainer.deploy.deployer import Deployer
 from driftsonde.retrainer.deploy.rollback import Rollbacks
 from driftsonde.retrainer.executor import Executor
@@ -36,7 +37,7 @@ from driftsonde.retrainer.gate import passes, scores_of
 from driftsonde.retrainer.manifest import Manifests
 from driftsonde.retrainer.metrics import RetrainerMetrics
 from driftsonde.retrainer.planner import LATER
-from driftsonde.retrainer.plans import STEP, Outrun, Plans, PlanView, succeeded
+from driftsonde.retrainer.plans import STEP, Outrun, Plans, PlanView, succeeded, trace_of
 from driftsonde.retrainer.promotion import Promoter
 from driftsonde.retrainer.requests import Layout
 
@@ -57,7 +58,7 @@ class Watcher:
         metrics: RetrainerMetrics, *, image: Callable[[], str], executions: Mapping[str, Executions] | None = None,
     ) -> None:  # fmt: skip
         self._database, self._plans, self._jobs, self._objects = database, plans, jobs, objects
-        self._clock, self._metrics, self._image = clock, metrics, image
+        self._clock, self._metrics, self._image, self._budget = clock, metrics, image, plans.budget
         self._deployer = Deployer(database, plans, jobs, endpoints, objects, clock, metrics)
         self._rollbacks = Rollbacks(database, plans, jobs, endpoints, clock, metrics)
         self._manifests = Manifests(database, objects, clock)
@@ -141,7 +142,8 @@ class Watcher:
             if job is None:
                 raise LookupError(f"{row.id} has no {STEP[row.state]} job")
             if job.state == "wanted":
-                await self._create(plan, job)
+                with tracing.span("create job", trace_of(plan.row.event), step=job.step):
+                    await self._create(plan, job)
                 return True
             status = await (self._executor.status(plan, job) if job.step == "execute" else self._jobs.status(job.kind, job.name))
             if status.state == "unknown" and self._clock.now() - job.created_at < VANISHED:
@@ -172,7 +174,7 @@ class Watcher:
             await self._executor.start(plan, job)
             return
         request = await self._request(plan, job)
-        request["Tags"] = requests.identity_tags(self._plans.identity(plan, job.step, job.attempt), request, plan.recipe.tags)
+        request["Tags"] = self._plans.tags(plan, job.step, job.attempt, request)
         await self._jobs.create(job.kind, request)
         self._metrics.jobs.labels(job.step).inc()
         log.info("job created", job=job.name, step=job.step, monitor=plan.row.monitor, episode=plan.row.episode)
@@ -247,6 +249,12 @@ class Watcher:
             await self._database.run(self._evaluated, plan, job, status, metrics)
         else:
             await self._database.run(self._transformed, plan, job, status)
+        self._count(plan, job, status)
+
+    def _count(self, plan: PlanView, job: Row[Any], status: JobStatus) -> None:
+        """Count what a job took; after the transaction, so that each job counts once."""
+        amount = costs.cost(plan.recipe, job.step, status.seconds or 0.0, self._budget)
+        self._metrics.ended(job.step, status.seconds, amount)
 
     async def _report(self, uri: str, *numbers: str) -> dict[str, Any]:
         """Read what a step has written.
@@ -315,6 +323,7 @@ class Watcher:
                 self._metrics.plans.labels("failed").inc()
 
         await self._database.run(note)
+        self._count(plan, job, status)
 
     async def _fail(self, row: Row[Any], job: str, reason: str) -> None:
         log.error("plan failed", plan=row.id, reason=reason)

@@ -36,6 +36,25 @@ app.add_typer(replay_app, name="replay")
 app.add_typer(notify_app, name="notify")
 
 _MAX_MESSAGE = 5_000
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"driftsonde {version('driftsonde-core')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version, and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take what stands before a command."""
+
+
 _SERVICES = {
     "detector": "Measure drops against baselines and publish drift events.",
     "retrainer": "Turn drift events into gated training and batch transform jobs.",
@@ -46,8 +65,10 @@ _SERVICES = {
 def _service_command(name: str) -> Callable[..., None]:
     def run(
         print_config: Annotated[bool, typer.Option("--print-config", help="Print the settings, secrets masked, and exit.")] = False,
+        migrate: Annotated[bool, typer.Option("--migrate", help="Bring the database to this version's tables, and exit.")] = False,
     ) -> None:
-        raise typer.Exit(service_module(name, "__main__").run(["--print-config"] if print_config else []))
+        asked = {"--print-config": print_config, "--migrate": migrate}
+        raise typer.Exit(service_module(name, "__main__").run([flag for flag, given in asked.items() if given]))
 
     return run
 
@@ -67,6 +88,7 @@ def service_module(service: str, module: Literal["__main__", "again", "sample"])
 def _register() -> None:
     from driftsonde.core.cli import (
         approve,
+        backfill,
         backtest,
         baseline,
         budget,
@@ -88,6 +110,7 @@ def _register() -> None:
     app.command("init")(configuration.init)
     app.command("check")(check.check)
     app.command("backtest")(backtest.backtest)
+    app.command("backfill")(backfill.backfill)
     app.command("budget")(budget.budget)
     app.command("verify")(verify.verify)
     baseline_app.command("build")(baseline.build)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from driftsonde.core.cli.backfill import EngineName, engine_of
 from driftsonde.core.config import load_config, parse_backtest
 from driftsonde.core.errors import DriftsondeError
 from driftsonde.core.text import clean
@@ -18,9 +16,12 @@ from driftsonde.core.text import clean
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from driftsonde.core.building import BuildOptions
     from driftsonde.core.drift.backtest import Raised
     from driftsonde.core.monitoring.baseline import FrozenBaseline
+    from driftsonde.core.places import Found, Places
     from driftsonde.core.readers import Source
+    from driftsonde.core.scale.runs import Engine
 
 
 def build(
@@ -32,13 +33,13 @@ def build(
     ignore: Annotated[str | None, typer.Option(help="Columns not to watch, separated by commas.")] = None,
     categorical: Annotated[str | None, typer.Option(help="Numbers that are names.")] = None,
     bins: Annotated[int, typer.Option(min=16, max=4096, help="Bins of a numeric column.")] = 256,
+    engine: Annotated[EngineName, typer.Option(help="spark: on the executors of a Spark session; the same bytes.")] = "local",
 ) -> None:
     """Build a frozen baseline from files or S3 objects, in memory that does not grow with them.
 
     The result is a file that `driftsonde check --baseline` takes, and that a monitor's `baseline:` may name in S3.
     """
     from driftsonde.core.building import BuildOptions
-    from driftsonde.core.building import build as build_baseline
 
     ignored, names, calibrate, sources = _split(ignore), _split(categorical), backtest, list(data)
     owners: dict[str, str] = {}
@@ -58,16 +59,26 @@ def build(
     if not out.startswith("s3://") and not Path(out).absolute().parent.is_dir():
         raise DriftsondeError(f"cannot write {out}: there is no such folder")
     options = BuildOptions(bins=bins, ignore=ignored, categorical=names, backtest=parse_backtest(calibrate) if calibrate else None)
-    with _store(owners) as store:
-        found = [source for name in sources for source in store.sources(name)]
+    with engine_of(engine, owners) as (places, workers):
+        found = [item for name in sources for item in places.find(name)]
         if not found:
             raise DriftsondeError(f"there is nothing at {', '.join(sources)}")
         try:
-            frozen, raised = build_baseline(_Progress(found, names), options)
+            frozen, raised = _build(places, workers, found, options)
         except ValueError as exc:
             raise DriftsondeError(str(exc)) from exc
-        store.write(out, frozen.data)
+        places.write(out, frozen.data)
     _summarise(frozen, raised, len(found), out)
+
+
+def _build(places: Places, workers: Engine, found: list[Found], options: BuildOptions) -> tuple[FrozenBaseline, tuple[Raised, ...]]:
+    from driftsonde.core.building import build as build_here
+    from driftsonde.core.scale.building import build_on
+    from driftsonde.core.scale.runs import OneProcess
+
+    if isinstance(workers, OneProcess):  # with a bar that tells how far it is, and without counting the rows first
+        return build_here(_Progress([places.source(item) for item in found], options.categorical), options)
+    return build_on(workers, found, options)
 
 
 class _Progress:
@@ -90,82 +101,6 @@ class _Progress:
             for source in self._sources:
                 yield from open_table(source, text=self._text).batches()
                 progress.advance(task, source.size)
-
-
-class _Store:
-    """Files and S3 objects alike; the S3 client lives on an event loop in a thread, and is made when it is needed."""
-
-    def __init__(self, owners: Mapping[str, str]) -> None:
-        self._owners = owners
-        self._loop = asyncio.new_event_loop()
-        self._context: Any = None
-        self._objects: Any = None
-
-    def sources(self, name: str) -> list[Source]:
-        from driftsonde.core.readers import LocalSource
-
-        if name.startswith("s3://"):
-            listed: list[Source] = self._run(self._listed(name))
-            return listed
-        path = Path(name)
-        if not path.exists():
-            raise DriftsondeError(f"cannot read {name}: no such file or folder")
-        files = sorted(item for item in path.rglob("*") if item.is_file()) if path.is_dir() else [path]
-        return [LocalSource(file) for file in files]
-
-    def write(self, out: str, data: bytes) -> None:
-        from driftsonde.core.names import split_s3
-
-        if out.startswith("s3://"):
-            bucket, key = split_s3(out)
-            self._run(self._put(bucket, key, data))
-        else:
-            try:
-                Path(out).write_bytes(data)
-            except OSError as exc:
-                raise DriftsondeError(f"cannot write {out}: {exc.strerror}") from exc
-
-    def close(self) -> None:
-        if self._context is not None:
-            self._run(self._context.__aexit__(None, None, None))
-            self._loop.call_soon_threadsafe(self._loop.stop)
-
-    async def _client(self) -> Any:
-        from driftsonde.core.aws.objects import S3Objects
-        from driftsonde.core.aws.session import aws_client
-
-        if self._objects is None:
-            self._context = aws_client("s3")
-            self._objects = S3Objects(await self._context.__aenter__(), owners=self._owners)
-        return self._objects
-
-    async def _listed(self, uri: str) -> list[Source]:
-        from driftsonde.core.names import split_s3
-        from driftsonde.core.readers import StoreSource
-
-        objects = await self._client()
-        bucket, prefix = split_s3(uri)
-        return [
-            StoreSource(objects, self._loop, bucket, key, info.size, etag=info.etag)
-            async for key, info in objects.list(bucket, prefix) if info.size
-        ]  # fmt: skip
-
-    async def _put(self, bucket: str, key: str, data: bytes) -> None:
-        await (await self._client()).write(bucket, key, data)
-
-    def _run(self, call: Any) -> Any:
-        if not self._loop.is_running():
-            threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
-
-
-@contextmanager
-def _store(owners: Mapping[str, str]) -> Iterator[_Store]:
-    store = _Store(owners)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _split(text: str | None) -> tuple[str, ...]:

@@ -26,6 +26,7 @@ def up(
     from rich.console import Console
 
     from driftsonde.core.local.buckets import watch_buckets
+    from driftsonde.core.local.prometheus import start_prometheus
     from driftsonde.core.local.stack import SERVICES, STANDARD_PORTS, Stack
 
     console = Console()
@@ -38,6 +39,7 @@ def up(
         for name in SERVICES:
             stack.wait_ready(name)
             console.print(f"  {name:<10} {stack.service_url(name)}", highlight=False)
+        console.print(f"  Prometheus {start_prometheus(stack)}", highlight=False)
         console.print(f"  S3, SQS    {stack.endpoint}    (key and secret: test, region: us-east-1)", highlight=False)
         console.print(f"  bus        {stack.bus_url}", highlight=False)
         console.print("\nTry, in another terminal:", style="bold")

@@ -50,7 +50,10 @@ class SlackChannel(ChannelSection):
     """Slack: an incoming webhook, or a bot that answers in threads."""
 
     type: Literal["slack"]
-    webhook_file: Path | None = Field(None, description="File that holds the webhook URL; never the URL itself.")
+    webhook_file: Path | None = Field(
+        None,
+        description="File that holds the webhook URL; never the URL itself. As of every *_file: `env:NAME` or `env:NAME/key` is a variable, or a text of the JSON in it.",
+    )
     token_file: Path | None = Field(None, description="In its place: file that holds a bot token with the scope chat:write.")
     channel: str | None = Field(None, pattern=r"^#?[^\s#@<>&]{1,80}$", description="Of a bot: where to, its id or name.")
     api: str = Field("https://slack.com/api", pattern=r"^https?://", description="Of a bot: Slack's Web API.")

@@ -13,6 +13,7 @@ from driftsonde.core.config.deploys import NoDeploy
 from driftsonde.core.config.monitors import Monitor
 from driftsonde.core.config.recipes import Recipe
 from driftsonde.core.errors import ConfigError
+from driftsonde.core.given import read_given
 from driftsonde.core.names import Name, split_s3
 from driftsonde.core.strict_yaml import load_yaml
 
@@ -85,14 +86,13 @@ class Config(Section):
 
 
 def load_config(path: Path) -> Config:
-    """Read and check `driftsonde.yaml`.
+    """Read and check `driftsonde.yaml`; `env:NAME` reads a variable instead of a file.
 
     Raises:
         ConfigError: naming each wrong key, its value and what would be right.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_CONFIG_BYTES + 1)
+        data = read_given(path, MAX_CONFIG_BYTES + 1)
         text = data.decode("utf-8")
     except OSError as exc:
         raise ConfigError(f"cannot read {path}: {exc.strerror}; `driftsonde init` writes a commented example") from exc

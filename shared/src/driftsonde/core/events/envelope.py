@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AwareDatetime, Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
 from driftsonde.core.errors import PoisonError
 from driftsonde.core.events.detected import (
@@ -36,6 +36,7 @@ from driftsonde.core.events.planned import (
     TrainingSucceeded,
 )
 from driftsonde.core.names import Name, digest
+from driftsonde.core.tracing import valid
 
 PREFIX: Final = "driftsonde.v1"
 MAX_BYTES: Final = 200_000
@@ -79,6 +80,11 @@ class Event(Model):
     subject: Name
     time: AwareDatetime
     datacontenttype: Literal["application/json"] = "application/json"
+    traceparent: Annotated[str | None, BeforeValidator(valid)] = Field(
+        None,
+        pattern=r"^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+        description="The trace that it belongs to: CloudEvents' distributed tracing extension. The id does not depend on it.",
+    )
     data: SerializeAsAny[Fact]
 
     @model_validator(mode="before")
@@ -93,7 +99,7 @@ class Event(Model):
         return raw
 
     @classmethod
-    def of(cls, fact: Fact, *, time: datetime) -> Event:
+    def of(cls, fact: Fact, *, time: datetime, traceparent: str | None = None) -> Event:
         """Wrap a fact; `time` is when it happened, in any zone."""
         return cls(
             id=digest(fact.TYPE, *fact.identity()),
@@ -101,6 +107,7 @@ class Event(Model):
             source=f"/driftsonde/{fact.SOURCE}",
             subject=fact.monitor,
             time=time.astimezone(UTC),
+            traceparent=traceparent,
             data=fact,
         )
 

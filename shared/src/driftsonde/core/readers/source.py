@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,6 +71,9 @@ class LocalSource:
 class StoreSource:
     """One pinned object version, read from a worker thread through the event loop that owns the client.
 
+    Attributes:
+        waited: seconds that the worker thread stood still for bytes; what was fetched while it counted cost none.
+
     Args:
         first: its first bytes, if they are known; they are not asked for again.
         md5: of all bytes, if it is known; it is compared when they were read in their order.
@@ -80,6 +84,7 @@ class StoreSource:
         version: str | None = None, etag: str | None = None, first: bytes = b"", md5: str | None = None,
     ) -> None:  # fmt: skip
         self._first, self._md5, self.verified = first, md5, False
+        self.waited = 0.0
         self._hashed, self._hash = 0, hashlib.md5(usedforsecurity=False)
         self.name, self.size = f"s3://{bucket}/{key}", size
         self._store, self._loop = store, loop
@@ -116,11 +121,14 @@ class StoreSource:
         reading = asyncio.run_coroutine_threadsafe(self._read_many(spans), self._loop)
 
         def result() -> list[bytes]:
+            began = time.monotonic()
             try:
                 return reading.result(_READ_DEADLINE)
             except TimeoutError as exc:  # an OSError, which a reader would take for damage
                 reading.cancel()
                 raise RetryableError(f"{self.name} could not be read in time") from exc
+            finally:
+                self.waited += time.monotonic() - began
 
         return result
 

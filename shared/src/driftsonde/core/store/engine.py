@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Dialect, Engine, MetaData, Table, create_engi
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.schema import CreateSchema
 from sqlalchemy.types import DateTime, TypeDecorator
 
 from driftsonde.core.errors import ConfigError, RetryableError
@@ -52,6 +53,14 @@ class UtcDateTime(TypeDecorator[Any]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+_CONNECTION = {
+    "client_encoding": "utf8",  # of a database in SQL_ASCII all text would be bytes
+    # A server that can no longer be reached does not say so: without these a statement waits for it for a quarter of an hour.
+    "connect_timeout": 5, "tcp_user_timeout": 15_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3,
+}  # fmt: skip
+"""What libpq is told, where the URL does not say otherwise; times in seconds, but for one in milliseconds."""
+
+
 class Database:
     """One service's state.
 
@@ -80,13 +89,16 @@ class Database:
             self.engine = _sqlite_engine(url)
         elif parsed.get_backend_name() == "postgresql":
             self.engine = create_engine(
-                parsed.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_size=8, max_overflow=8, pool_pre_ping=True
-            )
+                parsed.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_size=8, max_overflow=8, pool_pre_ping=True,
+                connect_args={name: value for name, value in _CONNECTION.items() if name not in parsed.query},
+            )  # fmt: skip
         else:
             raise ConfigError(f"database_url: {parsed.get_backend_name()!r} is not supported; use sqlite or postgresql")
 
     def migrate(self, versions: str | Path) -> None:
         """Bring the schema up to date; `versions` is the service's folder of revisions. Safe in several replicas at once.
+
+        A schema that the URL's search_path names is made where it is missing, and the user may.
 
         Raises:
             ConfigError: if the database cannot be reached.
@@ -99,6 +111,7 @@ class Database:
             with self.write() as connection:
                 if not self.is_sqlite:
                     connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+                    _create_schema(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except OperationalError as exc:
@@ -234,6 +247,14 @@ def _sqlite_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
     return engine
+
+
+def _create_schema(connection: Connection) -> None:
+    """Make the first schema of the search path if none of them is there: CloudFormation makes databases, and no schemas."""
+    if connection.scalar(select(func.current_schema())) is None:
+        first = str(connection.scalar(select(func.current_setting("search_path")))).split(",")[0].strip().strip('"')
+        if not first.startswith("$"):
+            connection.execute(CreateSchema(first, if_not_exists=True))
 
 
 def _transient(exc: DBAPIError) -> bool:

@@ -6,17 +6,20 @@ The inbox is the other end: the ids of events already handled, written in the tr
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from prometheus_client import Counter, Gauge
 from sqlalchemy import BigInteger, Column, Connection, Index, Integer, MetaData, Row, String, Table, Text, func, select, update
 
+from driftsonde.core import tracing
 from driftsonde.core.errors import RetryableError
 from driftsonde.core.events import Event, Fact, parse_event
 from driftsonde.core.lifecycle import Health, wait_or_stop
 from driftsonde.core.log import get_logger
+from driftsonde.core.metrics import OutboxMetrics
 from driftsonde.core.ports import Bus, Clock
 from driftsonde.core.store.engine import Database, UtcDateTime
 
@@ -59,11 +62,15 @@ class Outbox:
         self._inbox = inbox
         self._clock = clock
 
-    def add(self, connection: Connection, facts: Iterable[Fact]) -> list[str]:
-        """Store facts in the caller's transaction; returns their event ids. A fact that is already there is left as it was."""
+    def add(self, connection: Connection, facts: Iterable[Fact], *, traceparent: str | None = None) -> list[str]:
+        """Store facts in the caller's transaction; returns their event ids. A fact that is already there is left as it was.
+
+        Args:
+            traceparent: the trace that they belong to; default: that of the caller.
+        """
         ids = []
         for fact in facts:
-            event = Event.of(fact, time=self._clock.now())
+            event = Event.of(fact, time=self._clock.now(), traceparent=traceparent or tracing.current())
             values = {
                 "event_id": event.id, "monitor": event.subject, "body": event.to_json().decode(),
                 "created_at": event.time, "attempt": 0,
@@ -100,18 +107,16 @@ class Relay:
         outbox: the service's outbox.
         bus: where to.
         current: selects the event ids that are published again every `republish_every` (open episodes, open plans).
-        published: counts publications.
-        depth: shows how many events wait.
-        age: shows how long the oldest of them has waited, in seconds.
+        metrics: count publications, and show how many events wait and for how long the oldest has.
     """
 
     def __init__(
         self, outbox: Outbox, bus: Bus, clock: Clock, health: Health, *,
-        current: Callable[[Connection], Sequence[str]], republish_every: timedelta, published: Counter, depth: Gauge, age: Gauge,
+        current: Callable[[Connection], Sequence[str]], republish_every: timedelta, metrics: OutboxMetrics,
     ) -> None:  # fmt: skip
         self._outbox, self._bus, self._clock, self._health = outbox, bus, clock, health
         self._current, self._every = current, republish_every
-        self._published, self._depth, self._age = published, depth, age
+        self._metrics = metrics
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -140,19 +145,30 @@ class Relay:
 
         Selects by "unpublished", never by "id greater than the last": transactions commit out of id order.
         """
-        await self._show()  # also while the broker is away, when it matters
+        await self.show()  # also while the broker is away, when it matters
         rows = await self._outbox.database.look(self._unpublished)
         for row in rows:
-            await self._bus.publish(parse_event(row.body.encode()), attempt=row.attempt)
+            event, began = parse_event(row.body.encode()), time.monotonic()
+            # An event of no trace, of another version, does not begin one here.
+            with tracing.span("publish", event.traceparent, type=event.type) if event.traceparent else contextlib.nullcontext():
+                try:
+                    await self._bus.publish(event, attempt=row.attempt)
+                finally:
+                    self._metrics.took.observe(time.monotonic() - began, tracing.exemplar(event.traceparent))
             await self._outbox.database.run(self._mark, row.id, row.attempt)
-            self._published.inc()
-        await self._show()
+            self._metrics.published.inc()
+        await self.show()
         return len(rows) == _BATCH
 
-    async def _show(self) -> None:
+    async def show(self) -> None:
+        """Show how much waits; also called by those who do not publish, for the bus may never have been there.
+
+        Raises:
+            RetryableError: when the database is away.
+        """
         waiting, oldest = await self._outbox.database.look(self._waiting)
-        self._depth.set(waiting)
-        self._age.set((self._clock.now() - oldest).total_seconds() if oldest else 0.0)
+        self._metrics.waiting.set(waiting)
+        self._metrics.age.set((self._clock.now() - oldest).total_seconds() if oldest else 0.0)
 
     def _unpublished(self, connection: Connection) -> Sequence[Row[Any]]:
         table = self._outbox.table

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, cast, get_args
 from urllib.parse import quote
 
+from driftsonde.core.aws.watch import Seen
 from driftsonde.core.events import DropRejected, Event
 from driftsonde.core.report.decided import decided
 from driftsonde.core.report.model import Mark, Word
@@ -15,7 +16,7 @@ from driftsonde.core.report.story import LINE, answer, moment, of_episode, steps
 from driftsonde.core.text import clean
 from driftsonde.detector.console.asked import MONITORS, WINDOWS, FleetRows, HistoryRows, MonitorRows, Waiting
 from driftsonde.detector.console.model import EpisodeLine, Fleet, Gauge, MonitorLine, MonitorPage, Pager, Rejection, WindowLine
-from driftsonde.detector.console.queues import Seen
+from driftsonde.detector.console.queues import TITLES
 
 _SUMMARY = 600
 _KEY = 1_100
@@ -137,13 +138,13 @@ def _rejection(event: Event) -> Rejection:
 
 def _queue_gauge(seen: Seen, now: datetime) -> Gauge:
     if seen.counts is None:
-        return Gauge(seen.name, "not known", seen.problem)
+        return Gauge(TITLES[seen.name], "not known", seen.problem)
     old = f"counted {age((now - seen.at).total_seconds())} ago" if seen.at is not None else ""
     stale = f"; {seen.problem}" if seen.problem else ""
     counts = seen.counts
     taken = f", {counts.taken:,} being read" if counts.taken else ""
     put_off = f", {counts.delayed:,} put off" if counts.delayed else ""
-    return Gauge(seen.name, f"{counts.waiting:,} waiting{taken}{put_off}", f"{old}{stale}", seen.is_letters and counts.waiting > 0)
+    return Gauge(TITLES[seen.name], f"{counts.waiting:,} waiting{taken}{put_off}", f"{old}{stale}", seen.is_letters and counts.waiting > 0)
 
 
 def _store_gauges(rows: FleetRows, now: datetime) -> tuple[Gauge, ...]:

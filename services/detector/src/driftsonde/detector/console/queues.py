@@ -1,73 +1,17 @@
-"""How much waits in the queues: asked in the background, so that no request of a page becomes one of SQS."""
+"""The queues whose counts the console and the metrics show."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
-from driftsonde.core.aws.queue import Counts
-from driftsonde.core.errors import DriftsondeError
-from driftsonde.core.log import get_logger
+from driftsonde.core.aws.watch import QueueWatch
 from driftsonde.core.ports import Clock
 
-log = get_logger(__name__)
-
-ASK_EVERY: Final = 15.0
-INTAKE, LETTERS = "Intake queue", "Dead letters"
-_PATIENCE: Final = 5.0  # a stop waits for it
+INTAKE, LETTERS = "intake", "dead_letters"
+TITLES: Final[Mapping[str, str]] = {INTAKE: "Intake queue", LETTERS: "Dead letters"}
 
 
-class Countable(Protocol):
-    """A queue that knows about how many messages it has."""
-
-    async def counts(self) -> Counts:
-        """Raise `DriftsondeError` when it cannot be asked."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a queue said last.
-
-    Args:
-        at: when; None if it never answered.
-        problem: why it did not answer when it was last asked.
-        is_letters: whether what waits in it waits for people.
-    """
-
-    name: str
-    is_letters: bool
-    counts: Counts | None = None
-    at: datetime | None = None
-    problem: str = "not asked yet"
-
-
-class QueueWatch:
-    """Remembers what the queues said."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._seen = {INTAKE: Seen(INTAKE, False), LETTERS: Seen(LETTERS, True)}
-
-    @property
-    def seen(self) -> Sequence[Seen]:
-        """What each said last."""
-        return tuple(self._seen.values())
-
-    async def ask(self, queues: Mapping[str, Countable]) -> None:
-        """Ask each queue; one that does not answer leaves what it said before."""
-        for name, queue in queues.items():
-            before = self._seen[name]
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    counts = await queue.counts()
-            except (DriftsondeError, TimeoutError) as exc:
-                problem = "SQS does not answer; the log says why"
-                if before.problem != problem:  # once, not every time
-                    log.warning("cannot count what waits in a queue", queue=name, error=str(exc) or type(exc).__name__)
-                self._seen[name] = replace(before, problem=problem)
-            else:
-                self._seen[name] = replace(before, counts=counts, at=self._clock.now(), problem="")
+def queue_watch(clock: Clock) -> QueueWatch:
+    """Return what remembers how much waits in both."""
+    return QueueWatch(clock, {INTAKE: False, LETTERS: True})

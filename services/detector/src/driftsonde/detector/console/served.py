@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from driftsonde.core.aws.watch import QueueWatch
 from driftsonde.core.config import Config
 from driftsonde.core.errors import DriftsondeError, RetryableError
 from driftsonde.core.ports import Clock
@@ -21,7 +22,6 @@ from driftsonde.core.text import clean
 from driftsonde.detector.console.asked import ask_fleet, ask_history
 from driftsonde.detector.console.html import headers, written
 from driftsonde.detector.console.pages import fleet_of, monitor_of
-from driftsonde.detector.console.queues import QueueWatch
 from driftsonde.detector.console.source import Missing, material_of_episode, material_of_window
 
 RETRY_AFTER: Final = "2"

@@ -1,4 +1,4 @@
-"""Reads what is secret from the files that the configuration names; nothing of it is in any message."""
+"""Reads what is secret from the files, or variables, that the configuration names; nothing of it is in any message."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from driftsonde.core.errors import ConfigError
+from driftsonde.core.given import is_variable, read_given
 
 _MAX_BYTES: Final = 4096
 
@@ -32,7 +33,7 @@ def read_secret(key: str, path: Path, *, least: int = 1) -> str:
     Raises:
         ConfigError: naming the key, and the file unless its name could be the secret itself.
     """
-    shown = str(path) if path.is_absolute() or path.exists() else "the file that it names"
+    shown = str(path) if path.is_absolute() or is_variable(path) or path.exists() else "the file that it names"
     found = _one_word(key, path, shown, "secret")
     if len(found) < least:
         raise ConfigError(f"{key}: {shown} must hold at least {least} characters")
@@ -41,8 +42,7 @@ def read_secret(key: str, path: Path, *, least: int = 1) -> str:
 
 def _one_word(key: str, path: Path, shown: str, what: str) -> str:
     try:
-        with path.open("rb") as file:
-            text = file.read(_MAX_BYTES + 1).decode("ascii").strip()
+        text = read_given(path, _MAX_BYTES + 1).decode("ascii").strip()
     except OSError as exc:
         raise ConfigError(f"{key}: cannot read {shown}: {exc.strerror}") from None
     except UnicodeDecodeError:

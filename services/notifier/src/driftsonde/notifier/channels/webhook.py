@@ -6,6 +6,7 @@ import hashlib
 import hmac
 from typing import Final
 
+from driftsonde.core import tracing
 from driftsonde.core.events import Event
 from driftsonde.core.ports import FIRST, Clock, Delivery, Occasion
 from driftsonde.notifier.channels.http import HttpPoster
@@ -46,13 +47,15 @@ class Webhook:
     async def send(self, event: Event, occasion: Occasion = FIRST) -> Delivery:
         """Post one event; any 2xx accepts it."""
         body = event.to_json()
-        answer = await self._poster.post(body, "application/cloudevents+json", self._headers(body, occasion))
+        answer = await self._poster.post(body, "application/cloudevents+json", self._headers(body, occasion, event))
         if isinstance(answer, Delivery):
             return answer
         return Delivery("delivered") if 200 <= answer.status < 300 else answer.failed()
 
-    def _headers(self, body: bytes, occasion: Occasion) -> dict[str, str]:
+    def _headers(self, body: bytes, occasion: Occasion, event: Event) -> dict[str, str]:
         headers = {}
+        if trace := tracing.current() or event.traceparent:
+            headers["traceparent"] = trace
         # The event is what happened, and stays as it was: that it is told again is said beside it.
         if occasion.sample or occasion.reminder:
             headers[OCCASION] = "test" if occasion.sample else f"reminder {occasion.reminder}"

@@ -19,7 +19,7 @@ from driftsonde.core.events import DeploymentFinished, DeploymentStarted, ModelP
 from driftsonde.core.log import get_logger
 from driftsonde.core.ports import Clock, Endpoints, EndpointState, ObjectStore, TrainingJobs
 from driftsonde.core.store.engine import Database
-from driftsonde.retrainer import requests, store
+from driftsonde.retrainer import store
 from driftsonde.retrainer.deploy import tables
 from driftsonde.retrainer.deploy.evidence import Evidence
 from driftsonde.retrainer.deploy.gather import Gatherer
@@ -143,7 +143,7 @@ class Deployer:
     async def _ask(self, plan: PlanView, row: Row[Any], step: Ask) -> None:
         name = step.config["EndpointConfigName"]
         kind = "live" if name == self._plans.name(plan, "live", 1) else "trial"
-        tags = requests.identity_tags(self._plans.identity(plan, kind, 1), step.config, plan.recipe.tags)
+        tags = self._plans.tags(plan, kind, 1, step.config)
         await self._jobs.create("endpoint-config", {**step.config, "Tags": tags})
         await self._endpoints.point(row.endpoint, name, step.guard, tags)
         await self._note(row, asked=name, reason=step.reason)

@@ -15,6 +15,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
+from driftsonde.core.archive import unpack
 from driftsonde.retrainer.steps.container import inputs, outputs, run_step
 from driftsonde.retrainer.steps.encoding import Encoding
 
@@ -49,7 +50,7 @@ def _load(folder: Path) -> xgboost.Booster:
     booster = xgboost.Booster()
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(archive) as tar:
-            tar.extractall(scratch, filter="data")
+            unpack(tar, Path(scratch))
         booster.load_model(str(next(Path(scratch).rglob("xgboost-model"))))
     return booster
 
