@@ -57,7 +57,7 @@ containers: setup .tools/compose/.done ## Bring docker-compose.yml up on a real 
 	@printf '→ run in containers …\n'; $(BIN)/python -m tests.containers $(ARGS)
 
 # Says so and passes where there is no Java 17 or newer; ARGS="--required" fails instead.
-spark: setup .tools/spark/.done ## Build a baseline and a backlog's verdicts on a Spark cluster of two worker processes, and compare every byte (2 minutes)
+spark: setup .tools/spark/.done ## Build a baseline and a backlog's verdicts on a Spark cluster of two worker processes, and compare every byte (2 to 6 minutes)
 	@printf '→ run on Spark …\n'; .tools/spark/bin/python -m tests.spark $(ARGS)
 
 # ARGS="--quick" or ARGS="--only kernel" print tables and leave docs/benchmarks.md as it is; ARGS="--large --write" adds the 10 GB object.

@@ -64,6 +64,7 @@ def _envelope(name: str, fact: type[Fact]) -> dict[str, Any]:
             "subject": {**text, "description": "The monitor."},
             "time": {**text, "format": "date-time"},
             "datacontenttype": {"const": "application/json"},
+            "traceparent": {**text, "description": "The trace that it belongs to (W3C Trace Context); the id does not depend on it."},
             "data": data,
         },
         "required": ["specversion", "id", "type", "source", "subject", "time", "data"],

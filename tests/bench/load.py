@@ -123,13 +123,13 @@ def _measure(rig: Rig, load: Load, emulator: int) -> Measured:
     progress(f"store {load.drops:,} drops of {len(body) / 1000:,.0f} kB")
     sent = [rig.put(f"{number:06d}.parquet", body) for number in range(load.drops)]
     detectors = [rig.processes[name].pid for name in rig.ports]
-    before = (sum(map(_cpu, detectors)), _postgres_cpu(), _cpu(emulator))
+    before = (sum(map(_cpu, detectors)), _postgres_cpu(rig), _cpu(emulator))
     grown, began = _size(rig), time.monotonic()
     progress("send their notifications, and wait for every verdict")
     rig.send(*sent)
     _until(lambda: _judged(rig) >= load.drops)
     wall = time.monotonic() - began
-    used = (sum(map(_cpu, detectors)) - before[0], _postgres_cpu() - before[1], _cpu(emulator) - before[2])
+    used = (sum(map(_cpu, detectors)) - before[0], _postgres_cpu(rig) - before[1], _cpu(emulator) - before[2])
     rig.settled(600)
     grown = _size(rig) - grown
     progress("feed some more at a third of that rate, for the latency")
@@ -193,14 +193,19 @@ def _peak(pid: int) -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _postgres_cpu() -> float:
-    """Return the CPU seconds of all processes of PostgreSQL; a connection has one of its own."""
-    used = 0.0
-    for path in Path("/proc").glob("[0-9]*/comm"):
+def _postgres_cpu(rig: Rig) -> float:
+    """Return the CPU seconds of this PostgreSQL: its first process, with all that have ended, and those that run."""
+    server = _parent(int(rig.query("select pg_backend_pid()")[0][0]))
+    used = _cpu(server)
+    for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended since
-            if path.read_text().strip() == "postgres":
-                used += _cpu(int(path.parent.name))
+            if _parent(int(path.name)) == server:
+                used += _cpu(int(path.name))
     return used
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
 
 
 def _until(condition: Callable[[], bool], seconds: float = 3600.0) -> None:

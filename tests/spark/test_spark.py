@@ -59,9 +59,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def rows_of(seed: int, shift: float = 0.0) -> pa.Table:
+def rows_of(seed: int, shift: float = 0.0, rows: int = 30_000) -> pa.Table:
     rng = np.random.default_rng(seed)
-    rows = 30_000 + 1_000 * seed
+    rows += 500 * seed
     amount = rng.lognormal(3 + shift, 1, rows)
     amount[rng.random(rows) < 0.02] = np.nan
     amount[::5_000] = np.inf
@@ -135,23 +135,29 @@ def submit(*arguments: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-def test_submitted_commands_write_the_files_of_the_local_ones(folder: Path, expected: FrozenBaseline, tmp_path: Path) -> None:
-    built = tmp_path / "built.dsk"
-    done = submit("baseline", "build", str(folder), "--categorical", "zip", "--backtest", "at:1d", "--engine", "spark", "--out", str(built))
-    assert done.returncode == 0, done.stderr
-    assert built.read_bytes() == expected.data
-    drops = tmp_path / "drops"
+def here(*arguments: str) -> str:
+    command = [sys.executable, "-m", "driftsonde.core.scale", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+
+
+def test_submitted_commands_write_the_files_of_the_local_ones(tmp_path: Path) -> None:
+    accepted, drops, built, same = (tmp_path / name for name in ("accepted", "drops", "built.dsk", "same.dsk"))
+    accepted.mkdir()
     drops.mkdir()
+    for number in range(3):
+        pq.write_table(rows_of(number, rows=5_000), accepted / f"{number}.parquet")
     for number in range(4):
-        pq.write_table(rows_of(40 + 4 * number, shift=0.0 if number < 3 else 1.0), drops / f"{number}.parquet")
+        pq.write_table(rows_of(4 * number, shift=0.0 if number < 3 else 1.0, rows=5_000), drops / f"{number}.parquet")
+    options = ("baseline", "build", str(accepted), "--categorical", "zip", "--backtest", "at:1d")
+    done = submit(*options, "--engine", "spark", "--out", str(built))
+    assert done.returncode == 0, done.stderr
+    here(*options, "--out", str(same))
+    assert built.read_bytes() == same.read_bytes()
     lines = tmp_path / "lines.jsonl"
     done = submit("backfill", str(drops), "--baseline", str(built), "--engine", "spark", "--out", str(lines))
     assert done.returncode == 0, done.stderr
     assert "worker processes" in done.stdout  # spark-submit gives Python one stream for both
-    here = subprocess.run(
-        [sys.executable, "-m", "driftsonde.core.scale", "backfill", str(drops), "--baseline", str(built)],
-        capture_output=True, text=True, timeout=120, check=True,
-    ).stdout  # fmt: skip
-    assert lines.read_text() == here
-    columns = [json.loads(line)["columns"] for line in here.splitlines()]
+    expected = here("backfill", str(drops), "--baseline", str(built))
+    assert lines.read_text() == expected
+    columns = [json.loads(line)["columns"] for line in expected.splitlines()]
     assert [window["amount"]["status"] == "drift" for window in columns] == [False, False, False, True]

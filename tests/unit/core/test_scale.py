@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,6 +16,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+from driftsonde.core.aws.session import aws_client
 from driftsonde.core.building import BuildOptions, build
 from driftsonde.core.config import ObjectWindow, RowsWindow, TimeWindow
 from driftsonde.core.errors import DriftsondeError, RetryableError
@@ -213,3 +216,27 @@ def test_backfill_refuses_a_column_that_makes_far_too_many_windows(history: Path
     write(history / "drops", [pa.table({"at": rng.integers(0, 1_700_000_000, 20_000), "few": rng.integers(0, 5, 20_000)})])
     with pytest.raises(DriftsondeError, match=r"more than 10,000 windows"):
         windows_of(history, TimeWindow(by="time", column="at", size=timedelta(seconds=1)), 2)
+
+
+def test_objects_in_s3_are_counted_as_files_are(history: Path, emulator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": emulator, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "111122223333", "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+    async def upload(bucket: str) -> None:
+        async with aws_client("s3") as s3:
+            await s3.create_bucket(Bucket=bucket)
+            for file in sorted((history / "drops").iterdir()):
+                await s3.put_object(Bucket=bucket, Key=f"in/{file.name}", Body=file.read_bytes())
+
+    bucket = f"scale-{uuid.uuid4().hex[:12]}"
+    asyncio.run(upload(bucket))
+    baseline, expected = in_one_process(history / "base", BuildOptions()), windows_of(history, ObjectWindow(), 1)[0]
+    with places() as opened:
+        opened.write(f"s3://{bucket}/baseline.dsk", baseline.data)
+        assert opened.read(f"s3://{bucket}/baseline.dsk") == baseline.data
+        counted = count_on(AnyOrder(opened, 1), opened.find(f"s3://{bucket}/in/"), baseline, ObjectWindow(), NOW, runs=3)
+        assert list(counted.unreadable) == [f"s3://{bucket}/in/004.parquet"]
+    found = [(Path(name).name, encode_table(table)) for name, table in counted.windows]
+    assert found == [(Path(name).name, data) for name, data in expected]

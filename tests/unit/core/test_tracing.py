@@ -278,8 +278,8 @@ async def test_drop_is_one_trace_of_spans_and_marks_its_measurements(rig: Rig, r
 
 async def test_webhook_is_told_the_trace_and_the_delivery_announces_it(tmp_path: Path) -> None:
     async with scripted_server() as server, http_rig(tmp_path, {}, {"ops": server}) as rig:
-        event = detected().model_copy(update={"traceparent": PARENT})
-        await rig.tell(event)
+        await rig.bus.publish(Event.of(detected(), time=NOON, traceparent=PARENT))
+        await rig.bus.drain()
         await rig.deliver()
         (request,) = server.requests
         assert request.headers["traceparent"] == PARENT
@@ -402,3 +402,16 @@ def test_collector_that_is_away_holds_nobody_up_at_the_end(variables: Callable[[
         leaving.start()
         leaving.join(10)
     assert not leaving.is_alive()
+
+
+async def test_delivery_marks_its_time_with_the_trace_of_its_event(tmp_path: Path, recorded: InMemorySpanExporter) -> None:
+    async with scripted_server() as server, http_rig(tmp_path, {}, {"ops": server}) as rig:
+        await rig.bus.publish(Event.of(detected(), time=NOON, traceparent=PARENT))
+        await rig.bus.drain()
+        await rig.deliver()
+        (delivered,) = (span for span in recorded.get_finished_spans() if span.name == "deliver")
+        marked = [sample for family in rig.metrics.registry.collect() for sample in family.samples if sample.exemplar is not None]
+    assert f"00-{TRACE}-{delivered.context.span_id:016x}-01" == server.requests[0].headers["traceparent"]
+    assert [(sample.name, sample.exemplar.labels) for sample in marked if sample.exemplar] == [
+        ("driftsonde_notifier_send_seconds_bucket", {"trace_id": TRACE})
+    ]
