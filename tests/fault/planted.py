@@ -84,9 +84,9 @@ def saved_then_published() -> None:
     unsaid: list[Any] = []
 
     def add(real: Any) -> Any:
-        def only_what_opens_nothing(self: Any, connection: Any, facts: Any) -> Any:
+        def only_what_opens_nothing(self: Any, connection: Any, facts: Any, **trace: Any) -> Any:
             unsaid.extend(fact for fact in facts if isinstance(fact, Alarm))
-            real(self, connection, [fact for fact in facts if not isinstance(fact, Alarm)])
+            real(self, connection, [fact for fact in facts if not isinstance(fact, Alarm)], **trace)
             return [Event.of(fact, time=self._clock.now()).id for fact in facts]
 
         return only_what_opens_nothing
