@@ -253,7 +253,7 @@ class _Story:
         self._screen.facts("What was decided, and why", self._decisions())
         self._screen.facts("Where everything lies", [
             ("configuration", self._config),
-            ("logs", stack.logs),
+            ("logs", stack.logs.removeprefix("logs are in ")),
             *((f"episode {number}", f"{saved}/{MONITOR}/episode-{number}/  (manifest, data, model, metrics, predictions)") for number in episodes),
             ("Slack messages", f"{len(self._slack.messages)} shown above"),
             *((f"report {number}", str(path)) for number, path in self._reports(stack)),
